@@ -1,0 +1,140 @@
+"""The choice between the compiled kernels and their NumPy twins: the only file that knows there are two.
+
+Both packages, :mod:`fastnn._compiled` and :mod:`fastnn._reference`, hold modules of the same names with functions
+of the same names and signatures. ``kernels`` is the namespace of the chosen package; it is read at each use
+(``_backend.kernels.linear_forward``), never copied, so that a switch takes effect everywhere at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from types import SimpleNamespace, TracebackType
+
+#: Families of kernels; each is a module in both packages.
+FAMILIES = ("blas", "linear", "activation", "random", "norm", "shape", "lstm", "loss", "metric", "optimizer", "program")
+NAMES = ("compiled", "numpy")
+
+
+def _load(package: str) -> SimpleNamespace:
+    namespace = SimpleNamespace()
+    for family in FAMILIES:
+        module = importlib.import_module(f"fastnn.{package}.{family}")
+        for name in module.__all__:
+            setattr(namespace, name, getattr(module, name))
+    return namespace
+
+
+def _load_compiled() -> tuple[SimpleNamespace | None, str]:
+    try:
+        return _load("_compiled"), "the compiled extension is installed"
+    except ImportError as error:
+        return None, f"the compiled extension could not be imported ({error})"
+
+
+def _require(name: str) -> SimpleNamespace:
+    if name not in NAMES:
+        raise ValueError(f"backend: expected 'compiled' or 'numpy', got {name!r}.")
+    if name == "numpy":
+        return _numpy
+    if _compiled is None:
+        raise ImportError(
+            f"backend 'compiled' is not available: {_compiled_state}; "
+            "reinstall with a C compiler and FASTNN_REQUIRE_COMPILED=1 to see why, or choose 'numpy'."
+        )
+    return _compiled
+
+
+def _select(name: str, reason: str) -> None:
+    global kernels, _name, _reason
+    kernels = _require(name)
+    _name, _reason = name, reason
+    if _compiled is not None:
+        _compiled.select_numpy(name == "numpy")
+
+
+class use_backend:
+    """Choose the implementation of every kernel, for the process or for a ``with`` block.
+
+    The choice holds for all threads. Models keep working across a switch: programs are bound per backend.
+
+    Parameters
+    ----------
+    name : {"compiled", "numpy"}
+        ``"compiled"`` is the Cython/BLAS core; ``"numpy"`` the reference functions.
+
+    Raises
+    ------
+    ValueError
+        The name is neither of the two.
+    ImportError
+        The compiled core is not installed.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> with fnn.use_backend("numpy"):
+    ...     fnn.backend()
+    'numpy'
+    """
+
+    def __init__(self, name: str) -> None:
+        self._before = _name, _reason
+        _select(name, "chosen by use_backend()")
+
+    def __enter__(self) -> use_backend:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _select(*self._before)
+
+
+def backend() -> str:
+    """Return the name of the backend in use.
+
+    Returns
+    -------
+    str
+        ``"compiled"`` or ``"numpy"``.
+    """
+    return _name
+
+
+def reason() -> str:
+    """Return why the backend in use was chosen, in words."""
+    return _reason
+
+
+def compiled_state() -> str:
+    """Return whether the compiled core is installed, and if not why, in words."""
+    return _compiled_state
+
+
+_numpy = _load("_reference")
+_compiled, _compiled_state = _load_compiled()
+kernels: SimpleNamespace = _numpy
+_name, _reason = "numpy", ""
+
+
+def _choose() -> None:
+    wanted = os.environ.get("FASTNN_BACKEND", "auto")
+    if wanted not in (*NAMES, "auto"):
+        raise ValueError(f"FASTNN_BACKEND: expected 'auto', 'compiled' or 'numpy', got {wanted!r}.")
+    if wanted != "auto":
+        _select(wanted, f"FASTNN_BACKEND={wanted}")
+    elif _compiled is not None:
+        _select("compiled", "automatic: " + _compiled_state)
+    else:
+        _select("numpy", "automatic: " + _compiled_state)
+        warnings.warn(
+            f"fastnn runs on its NumPy backend, many times slower than its compiled one: {_compiled_state}. "
+            "Install again with a C compiler, or set FASTNN_BACKEND=numpy to choose this without a warning.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+_choose()
