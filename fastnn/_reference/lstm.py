@@ -1,0 +1,131 @@
+"""LSTM over a whole sequence, one direction or both, forward and backward through time."""
+
+import numpy as np
+
+from .activation import sigmoid
+from .linear import write
+
+__all__ = ["lstm_backward", "lstm_forward", "lstm_sizes"]
+
+
+def lstm_sizes(B, T, I, H, D, training, itemsize):
+    """Elements of ``saved`` (0 unless training) and ``scratch`` that a call of this shape needs."""
+    return (D * T * B * 6 * H if training else 0), 0
+
+
+def split_saved(saved, B, T, H, direction):
+    """Views of one direction's share: gates (T, B, 4H) after their activations, c and h (T, B, H)."""
+    size = T * B * H
+    own = saved[direction * 6 * size : (direction + 1) * 6 * size]
+    return own[: 4 * size].reshape(T, B, 4 * H), own[4 * size : 5 * size].reshape(T, B, H), own[5 * size :].reshape(T, B, H)
+
+
+def part(array, direction, H):
+    """The columns of one direction in an array (..., D * H); None stays None."""
+    return None if array is None else array[..., direction * H : (direction + 1) * H]
+
+
+def walk(T, direction):
+    """The steps in the order in which a direction takes them."""
+    return range(T) if direction == 0 else range(T - 1, -1, -1)
+
+
+def lstm_forward(x, w_ih, w_hh, b, w_ih_r, w_hh_r, b_r, h0, c0, lengths, y, h_n, c_n, saved, scratch):
+    """Run the cell over the steps t = 0 .. T-1, the reverse direction from T-1 down to 0.
+
+    [i f g o] = x_t w_ih + h w_hh + b;  c = sigmoid(f) c + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(c)
+
+    At t >= lengths[b] the state stands still and y is 0: the reverse direction so starts at each sequence's own
+    end, and h_n is the state after its last step.
+
+    IN x (B, T, I), w_ih (I, 4H), w_hh (H, 4H), b (4H,), the same with _r for the reverse direction or None;
+    h0, c0 (B, D H) or None for 0; lengths (B,) int64 or None. OUT y (B, T, D H) or None, h_n and c_n (B, D H) or
+    None, saved or None. D is 1 or 2, the directions' columns side by side.
+    """
+    B, T = x.shape[:2]
+    H = w_hh.shape[0]
+    directions = [(w_ih, w_hh, b)] + ([(w_ih_r, w_hh_r, b_r)] if w_ih_r is not None else [])
+    for direction, (w, u, bias) in enumerate(directions):
+        h = np.zeros((B, H), dtype=x.dtype) if h0 is None else part(h0, direction, H)
+        c = np.zeros((B, H), dtype=x.dtype) if c0 is None else part(c0, direction, H)
+        if saved is not None:
+            gates, cs, hs = split_saved(saved, B, T, H, direction)
+        for t in walk(T, direction):
+            z = x[:, t] @ w + h @ u + bias
+            i, f, o = (sigmoid(z[:, k * H : (k + 1) * H]) for k in (0, 1, 3))
+            g = np.tanh(z[:, 2 * H : 3 * H])
+            c_new = f * c + i * g
+            h_new = o * np.tanh(c_new)
+            if lengths is not None:
+                live = (t < lengths)[:, None]
+                c_new, h_new = np.where(live, c_new, c), np.where(live, h_new, h)
+            if saved is not None:
+                gates[t] = np.concatenate([i, f, g, o], axis=1)
+                cs[t], hs[t] = c_new, h_new
+            if y is not None:
+                part(y, direction, H)[:, t] = h_new if lengths is None else np.where(live, h_new, 0)
+            c, h = c_new, h_new
+        if h_n is not None:
+            part(h_n, direction, H)[...] = h
+        if c_n is not None:
+            part(c_n, direction, H)[...] = c
+
+
+def lstm_backward(dy, dh_n, dc_n, x, w_ih, w_hh, w_ih_r, w_hh_r, h0, c0, lengths, saved,
+                  dx, dw_ih, dw_hh, db, dw_ih_r, dw_hh_r, db_r, dh0, dc0, scratch, accumulate=False):
+    """Backward through time of :func:`lstm_forward`; dz is the gradient at the gates before their activations.
+
+    dc += dh o (1 - tanh(c)^2);  dz = [dc g i(1-i), dc c_prev f(1-f), dc i (1-g^2), dh tanh(c) o(1-o)]
+    dh_prev = dz w_hh^T;  dc_prev = dc f;  dx_t = dz w_ih^T;  dw_ih = sum x_t^T dz;  dw_hh = sum h_prev^T dz
+
+    IN dy (B, T, D H) or None, dh_n, dc_n (B, D H) or None, what went into the forward pass, and saved. OUT dx (B, T, I),
+    or (B, 1, I) for an x that repeats over time: the sum over t; the parameters' gradients, added to with
+    ``accumulate``; dh0, dc0 (B, D H). Each may be None (those of w_ih, w_hh and b only together).
+    """
+    B, T, I = x.shape
+    H = w_hh.shape[0]
+    directions = [(w_ih, w_hh, dw_ih, dw_hh, db)]
+    if w_ih_r is not None:
+        directions.append((w_ih_r, w_hh_r, dw_ih_r, dw_hh_r, db_r))
+    dx_sum = np.zeros((B, T, I), dtype=x.dtype)
+    for direction, (w, u, dw, du, dbias) in enumerate(directions):
+        gates, cs, hs = split_saved(saved, B, T, H, direction)
+        steps = list(walk(T, direction))
+        dh = np.zeros((B, H), dtype=x.dtype) if dh_n is None else part(dh_n, direction, H).copy()
+        dc = np.zeros((B, H), dtype=x.dtype) if dc_n is None else part(dc_n, direction, H).copy()
+        dz = np.zeros((T, B, 4 * H), dtype=x.dtype)
+        h_prev = np.zeros((T, B, H), dtype=x.dtype)
+        for position in range(T - 1, -1, -1):
+            t = steps[position]
+            if position:
+                c_prev, h_prev[t] = cs[steps[position - 1]], hs[steps[position - 1]]
+            else:
+                c_prev = 0 if c0 is None else part(c0, direction, H)
+                h_prev[t] = 0 if h0 is None else part(h0, direction, H)
+            i, f, g, o = (gates[t][:, k * H : (k + 1) * H] for k in range(4))
+            dh_t = dh if dy is None else dh + part(dy, direction, H)[:, t]
+            tanh_c = np.tanh(cs[t])
+            dc_t = dc + dh_t * o * (1 - tanh_c * tanh_c)
+            dz[t] = np.concatenate(
+                [dc_t * g * i * (1 - i), dc_t * c_prev * f * (1 - f), dc_t * i * (1 - g * g), dh_t * tanh_c * o * (1 - o)],
+                axis=1,
+            )
+            dh_before, dc_before = None, dc_t * f
+            if lengths is not None:
+                live = (t < lengths)[:, None]
+                dz[t] = np.where(live, dz[t], 0)
+                dh_before = np.where(live, dz[t] @ u.T, dh)
+                dc_before = np.where(live, dc_before, dc)
+            dh = dz[t] @ u.T if dh_before is None else dh_before
+            dc = dc_before
+        dx_sum += (dz @ w.T).transpose(1, 0, 2)
+        if dw is not None:
+            write(dw, np.einsum("bti,tbn->in", x, dz), accumulate)
+            write(du, np.einsum("tbh,tbn->hn", h_prev, dz), accumulate)
+            write(dbias, dz.sum(axis=(0, 1)), accumulate)
+        if dh0 is not None:
+            part(dh0, direction, H)[...] = dh
+        if dc0 is not None:
+            part(dc0, direction, H)[...] = dc
+    if dx is not None:
+        dx[...] = dx_sum if dx.shape[1] == T else dx_sum.sum(axis=1, keepdims=True)
