@@ -169,7 +169,7 @@ cdef inline floating nrm2(int64_t n, const floating* x, int64_t incx) noexcept n
             part = _blas.snrm2(&size, <float*>x, &stepx)
         else:
             part = _blas.dnrm2(&size, <double*>x, &stepx)
-        total = part if total == 0 else hypot(total, part)
+        total = part if total == 0 else hypot(total, part) if part == part and total == total else total + part
         x += m * incx
         n -= m
     return <floating>total

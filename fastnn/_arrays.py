@@ -1,0 +1,155 @@
+"""Checks of the arrays that users hand to :mod:`fastnn.functional`'s BLAS: the texts of their errors, written once.
+
+A leaf: it imports nothing of fastnn, so that both backends may use it. The compiled functions look at an array's
+header themselves and come here only for what they do not recognise, which is either refused or made palatable.
+"""
+
+import numpy as np
+
+__all__ = [
+    "check_beta", "check_dtype", "check_float32", "check_length", "check_shape", "flag", "inner_size", "matrix", "number", "output",
+    "too_large", "vector",
+]  # fmt: skip
+
+KINDS = {1: "a vector (1-D array)", 2: "a matrix (2-D array)"}
+
+
+def _array(x, name, ndim):
+    """Return ``x`` as a plain array of ``ndim`` axes, float32 or float64, or say what is wrong with it."""
+    if not isinstance(x, np.ndarray):
+        raise TypeError(
+            f"{name}: expected a NumPy array of float32 or float64, got {type(x).__name__}; "
+            f"convert it with np.asarray({name}, dtype=np.float32)."
+        )
+    if type(x) is not np.ndarray and not isinstance(x, np.memmap):
+        raise TypeError(
+            f"{name}: expected a plain NumPy array, got its subclass {type(x).__name__}; "
+            f"pass np.asarray({name}), which drops what the subclass adds (a mask, a unit)."
+        )
+    if x.dtype.type not in (np.float32, np.float64):
+        raise TypeError(
+            f"{name}: expected dtype float32 or float64, got {x.dtype}; convert it with {name}.astype(np.float32)."
+        )
+    if x.ndim != ndim:
+        cure = f"{name}.ravel()" if ndim == 1 else f"{name}[np.newaxis, :]" if x.ndim == 1 else f"{name}.reshape(rows, columns)"
+        raise ValueError(f"{name}: expected {KINDS[ndim]}, got shape {x.shape}; change it with {cure}.")
+    return np.asarray(x)
+
+
+def _native(x):
+    """Return ``x``, or a copy where its bytes are swapped, misaligned or at odd distances."""
+    odd = any(stride % x.itemsize for stride in x.strides)
+    if x.flags.aligned and x.dtype.isnative and not odd:
+        return x
+    return x.astype(x.dtype.newbyteorder("="), order="C", copy=True)
+
+
+def vector(x, name):
+    """Return an input vector in native byte order and aligned, copied if need be."""
+    return _native(_array(x, name, 1))
+
+
+def matrix(x, name):
+    """Return an input matrix in native byte order and aligned, copied if need be."""
+    return _native(_array(x, name, 2))
+
+
+def output(x, name, ndim):
+    """Return the plain array in which a result can be written: never a copy."""
+    array = _array(x, name, ndim)
+    if not array.dtype.isnative:
+        raise TypeError(
+            f"{name}: expected native byte order, since the result is written in it, got dtype {array.dtype.str}; "
+            f"convert it with {name}.astype({name}.dtype.newbyteorder('='))."
+        )
+    if not array.flags.writeable:
+        raise ValueError(
+            f"{name}: expected a writable array, since the result is written in it, got a read-only one; "
+            f"pass {name}.copy()."
+        )
+    if _overlaps_itself(array):
+        raise ValueError(
+            f"{name}: expected elements at different places in memory, since the result is written in it, got shape "
+            f"{array.shape} with strides {array.strides} bytes; pass {name}.copy()."
+        )
+    return array
+
+
+def _overlaps_itself(x):
+    """Say whether two elements may share memory: the narrower axes do not fit into one step of a wider one."""
+    if x.size == 0:
+        return False
+    extent = x.itemsize
+    for stride, size in sorted((abs(stride), size) for stride, size in zip(x.strides, x.shape, strict=True)):
+        if size > 1:
+            if stride < extent:
+                return True
+            extent += stride * (size - 1)
+    return False
+
+
+def check_dtype(x, name, like, like_name):
+    """Refuse a dtype other than that of an earlier argument."""
+    if x.dtype.type is not like.dtype.type:
+        raise TypeError(
+            f"{name}: expected dtype {like.dtype.name} like {like_name}, got {x.dtype.name}; "
+            f"convert one of them with astype()."
+        )
+
+
+def check_float32(x, name):
+    """Refuse float64 where only float32 makes sense."""
+    if x.dtype.type is not np.float32:
+        raise TypeError(f"{name}: expected dtype float32, got {x.dtype.name}; fastnn.dot takes float64.")
+
+
+def check_length(x, name, expected, like):
+    """Refuse a vector of another length than ``like`` asks for."""
+    if x.shape[0] != expected:
+        raise ValueError(f"{name}: expected length {expected} like {like}, got {x.shape[0]}.")
+
+
+def check_shape(x, name, expected):
+    """Refuse a matrix of another shape."""
+    if x.shape != expected:
+        raise ValueError(f"{name}: expected shape {expected}, the result's, got {x.shape}.")
+
+
+def inner_size(a, b, trans_a, trans_b):
+    """Return the size that op(a) and op(b) share, or refuse them."""
+    columns, rows = a.shape[0 if trans_a else 1], b.shape[1 if trans_b else 0]
+    if columns != rows:
+        names = f"{'a.T' if trans_a else 'a'} and {'b.T' if trans_b else 'b'}"
+        raise ValueError(
+            f"b: expected as many rows as a has columns in the product of {names}, {columns}, got {rows} "
+            f"(shapes {a.shape} and {b.shape}); see trans_a and trans_b."
+        )
+    return columns
+
+
+def check_beta(beta, name):
+    """Refuse a factor for an output that was not given."""
+    if beta != 0:
+        raise ValueError(f"beta: expected 0 where {name} is not given, got {beta}; pass the {name} that beta scales.")
+
+
+def number(value, name):
+    """Return a real number as a float."""
+    if not isinstance(value, (int, float, np.floating, np.integer)):
+        raise TypeError(f"{name}: expected a real number, got {type(value).__name__}; convert it with float().")
+    return float(value)
+
+
+def flag(value, name):
+    """Return a truth value; a letter, as in SciPy's ``trans="N"``, would always count as true."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False, got {value!r}.")
+    return bool(value)
+
+
+def too_large(x, name, limit):
+    """Return the error for a matrix beyond the integers of the BLAS."""
+    return ValueError(
+        f"{name}: expected sizes and strides of at most {limit} elements, which is what this BLAS can count, got shape "
+        f"{x.shape} with strides {x.strides} bytes; cut it into parts, or choose use_backend('numpy')."
+    )
