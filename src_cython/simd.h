@@ -1,0 +1,61 @@
+/* The leaf primitives: what the kernels call for the work inside one row or one small product.
+ *
+ * One struct serves float and double: data pointers are void*, numbers double, sizes and strides int64 counted in
+ * elements. simd.pyx fills a table [level][type] of it from simd_leaf.h, compiled once per CPU level, and picks the
+ * level when it is imported. Sizes may be 0. Element-wise leaves may work in place (y == x), never on overlapping
+ * stretches that differ. Matrices are row-major and dense unless a stride is given.
+ */
+#ifndef FASTNN_SIMD_H
+#define FASTNN_SIMD_H
+
+#include <stdint.h>
+
+typedef struct leaf_t {
+    const char *level;
+    int64_t VL; /* lanes of a vector */
+
+    /* Element-wise, n elements. */
+    void (*exp)(const void *x, void *y, int64_t n);
+    void (*log)(const void *x, void *y, int64_t n);
+    void (*sigmoid)(const void *x, void *y, int64_t n); /* inside [smallest normal, largest below 1] */
+    void (*tanh)(const void *x, void *y, int64_t n);
+    void (*relu)(const void *x, void *y, int64_t n);
+    void (*sigmoid_back)(const void *dy, const void *y, void *dx, int64_t n);
+    void (*tanh_back)(const void *dy, const void *y, void *dx, int64_t n);
+    void (*relu_back)(const void *dy, const void *y, void *dx, int64_t n);
+    void (*add)(void *d, const void *s, int64_t n);               /* d += s */
+    void (*axpy)(double alpha, const void *x, void *y, int64_t n); /* y += alpha x */
+    void (*scale)(void *d, double alpha, int64_t n);              /* d *= alpha */
+    void (*mul)(const void *a, const void *b, void *y, int64_t n); /* y = a b */
+    double (*dot)(const void *x, const void *y, int64_t n);       /* sums in the type of x */
+    double (*sumsq)(const void *x, int64_t n);                    /* sums in double */
+
+    /* Rows of a (rows, cols) matrix. */
+    void (*softmax)(const void *x, void *y, int64_t rows, int64_t cols); /* at least the smallest normal number */
+    void (*softmax_back)(const void *dy, const void *y, void *dx, int64_t rows, int64_t cols);
+
+    /* Columns of a (rows, cols) matrix; an output (cols,) is added to with ``accumulate``, else written. */
+    void (*col_sum)(const void *x, int64_t rows, int64_t cols, void *out, int accumulate);
+    void (*col_sumsq)(const void *x, const void *mean, int64_t rows, int64_t cols, void *out,
+                      int accumulate); /* sum (x - mean)^2 */
+    void (*col_dots)(const void *dy, const void *x, const void *mean, int64_t rows, int64_t cols, void *sum_dy,
+                     void *sum_dy_x, int accumulate); /* sum dy, sum dy (x - mean) */
+    void (*norm_apply)(const void *x, const void *mean, const void *scale, const void *shift, void *y, int64_t rows,
+                       int64_t cols); /* (x - mean) scale + shift */
+    void (*norm_back)(const void *dy, const void *x, const void *mean, const void *p, const void *q, const void *r,
+                      void *dx, int64_t rows, int64_t cols); /* p dy - q (x - mean) - r */
+
+    /* Matrices. */
+    void (*transpose)(const void *a, int64_t lda, int64_t rows, int64_t cols, void *out, int64_t ldo);
+    /* C (m, n) = sum_k A(i, k) B(k, j) + bias(j), or += with ``accumulate``. A(i, k) = a[i * a_row + k * a_col], so
+     * that a_row = 1 reads a transposed A; bias may be NULL. For A B^T transpose B first. */
+    void (*gemm)(int64_t m, int64_t n, int64_t k, const void *a, int64_t a_row, int64_t a_col, const void *b,
+                 int64_t ldb, const void *bias, void *c, int64_t ldc, int accumulate);
+
+    /* Optimizers, as in fastnn/_reference/optimizer.py, n elements. v may be NULL (no momentum). */
+    void (*sgd)(void *p, const void *g, void *v, int64_t n, double lr, double momentum, int nesterov, double decay);
+    void (*adam)(void *p, const void *g, void *m, void *v, int64_t n, double rate, double root, double beta1,
+                 double beta2, double eps, double lr_decay);
+} leaf_t;
+
+#endif

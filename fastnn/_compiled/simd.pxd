@@ -1,0 +1,43 @@
+"""The leaf primitives (src_cython/simd.h says what each computes): ``L = leaf(sizeof(floating))`` and then ``L.exp``."""
+
+from libc.stdint cimport int64_t
+
+cdef extern from "simd.h" nogil:
+    ctypedef struct leaf_t:
+        const char* level
+        int64_t VL
+        void (*exp)(const void* x, void* y, int64_t n) noexcept nogil
+        void (*log)(const void* x, void* y, int64_t n) noexcept nogil
+        void (*sigmoid)(const void* x, void* y, int64_t n) noexcept nogil
+        void (*tanh)(const void* x, void* y, int64_t n) noexcept nogil
+        void (*relu)(const void* x, void* y, int64_t n) noexcept nogil
+        void (*sigmoid_back)(const void* dy, const void* y, void* dx, int64_t n) noexcept nogil
+        void (*tanh_back)(const void* dy, const void* y, void* dx, int64_t n) noexcept nogil
+        void (*relu_back)(const void* dy, const void* y, void* dx, int64_t n) noexcept nogil
+        void (*add)(void* d, const void* s, int64_t n) noexcept nogil
+        void (*axpy)(double alpha, const void* x, void* y, int64_t n) noexcept nogil
+        void (*scale)(void* d, double alpha, int64_t n) noexcept nogil
+        void (*mul)(const void* a, const void* b, void* y, int64_t n) noexcept nogil
+        double (*dot)(const void* x, const void* y, int64_t n) noexcept nogil
+        double (*sumsq)(const void* x, int64_t n) noexcept nogil
+        void (*softmax)(const void* x, void* y, int64_t rows, int64_t cols) noexcept nogil
+        void (*softmax_back)(const void* dy, const void* y, void* dx, int64_t rows, int64_t cols) noexcept nogil
+        void (*col_sum)(const void* x, int64_t rows, int64_t cols, void* out, bint accumulate) noexcept nogil
+        void (*col_sumsq)(const void* x, const void* mean, int64_t rows, int64_t cols, void* out,
+                          bint accumulate) noexcept nogil
+        void (*col_dots)(const void* dy, const void* x, const void* mean, int64_t rows, int64_t cols, void* sum_dy,
+                         void* sum_dy_x, bint accumulate) noexcept nogil
+        void (*norm_apply)(const void* x, const void* mean, const void* scale, const void* shift, void* y,
+                           int64_t rows, int64_t cols) noexcept nogil
+        void (*norm_back)(const void* dy, const void* x, const void* mean, const void* p, const void* q,
+                          const void* r, void* dx, int64_t rows, int64_t cols) noexcept nogil
+        void (*transpose)(const void* a, int64_t lda, int64_t rows, int64_t cols, void* out,
+                          int64_t ldo) noexcept nogil
+        void (*gemm)(int64_t m, int64_t n, int64_t k, const void* a, int64_t a_row, int64_t a_col, const void* b,
+                     int64_t ldb, const void* bias, void* c, int64_t ldc, bint accumulate) noexcept nogil
+        void (*sgd)(void* p, const void* g, void* v, int64_t n, double lr, double momentum, bint nesterov,
+                    double decay) noexcept nogil
+        void (*adam)(void* p, const void* g, void* m, void* v, int64_t n, double rate, double root, double beta1,
+                     double beta2, double eps, double lr_decay) noexcept nogil
+
+cdef const leaf_t* leaf(int itemsize) noexcept nogil

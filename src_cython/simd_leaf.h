@@ -1,0 +1,59 @@
+/* All leaves for one float type and one CPU level, and their row of the table. Included by simd_table.h with
+ *
+ *   IS_DOUBLE     0 or 1
+ *   LEVEL         baseline, avx2 or avx512 (LEVEL_ID 0, 1, 2)
+ *   VECTOR_BYTES  of one vector, 0 for plain numbers
+ *   TILE_ROWS, TILE_VECTORS   the accumulators of the matrix product that the level's registers hold
+ */
+
+#if IS_DOUBLE
+#define REAL double
+#define INTEGER int64_t
+#else
+#define REAL float
+#define INTEGER int32_t
+#endif
+
+#if VECTOR_BYTES
+#define VECTOR __attribute__((vector_size(VECTOR_BYTES)))
+#else
+#define VECTOR
+#endif
+
+#include "simd_vector.h"
+#include "simd_elementwise.h"
+#include "simd_gemm.h"
+
+static const leaf_t FN(leaves) = {
+    LEVEL_NAME,
+    VL,
+    FN(leaf_exp),
+    FN(leaf_log),
+    FN(leaf_sigmoid),
+    FN(leaf_tanh),
+    FN(leaf_relu),
+    FN(leaf_sigmoid_back),
+    FN(leaf_tanh_back),
+    FN(leaf_relu_back),
+    FN(leaf_add),
+    FN(leaf_axpy),
+    FN(leaf_scale),
+    FN(leaf_mul),
+    FN(leaf_dot),
+    FN(leaf_sumsq),
+    FN(leaf_softmax),
+    FN(leaf_softmax_back),
+    FN(leaf_col_sum),
+    FN(leaf_col_sumsq),
+    FN(leaf_col_dots),
+    FN(leaf_norm_apply),
+    FN(leaf_norm_back),
+    FN(leaf_transpose),
+    FN(leaf_gemm),
+    FN(leaf_sgd),
+    FN(leaf_adam),
+};
+
+#undef REAL
+#undef INTEGER
+#undef VECTOR

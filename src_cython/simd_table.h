@@ -1,0 +1,187 @@
+/* simd_leaf.h once per float type and CPU level, and the choice between the levels. Included by simd.pyx alone. */
+#ifndef FASTNN_SIMD_TABLE_H
+#define FASTNN_SIMD_TABLE_H
+
+#include <float.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "simd.h"
+
+/* C names of one type and level: FN(leaf_exp) is leaf_exp_float_avx2. */
+#define PASTE_(name, real, level) name##_##real##_##level
+#define PASTE(name, real, level) PASTE_(name, real, level)
+#define FN(name) PASTE(name, REAL, LEVEL)
+#define QUOTE_(level) #level
+#define QUOTE(level) QUOTE_(level)
+#define LEVEL_NAME QUOTE(LEVEL)
+
+/* What every copy of the leaves calls by its short name. */
+#define vec FN(vec)
+#define ivec FN(ivec)
+#define v_load FN(v_load)
+#define v_store FN(v_store)
+#define v_all FN(v_all)
+#define v_bits FN(v_bits)
+#define v_from_bits FN(v_from_bits)
+#define v_load_n FN(v_load_n)
+#define v_load_or FN(v_load_or)
+#define v_store_n FN(v_store_n)
+#define v_less FN(v_less)
+#define v_unordered FN(v_unordered)
+#define v_select FN(v_select)
+#define v_min FN(v_min)
+#define v_max FN(v_max)
+#define v_sqrt FN(v_sqrt)
+#define v_fma FN(v_fma)
+#define v_sum FN(v_sum)
+#define v_largest FN(v_largest)
+#define v_expm1_reduced FN(v_expm1_reduced)
+#define v_power_of_two FN(v_power_of_two)
+#define v_exp FN(v_exp)
+#define v_sigmoid FN(v_sigmoid)
+#define v_tanh FN(v_tanh)
+
+#if defined(__GNUC__)
+#define INLINE static inline __attribute__((always_inline, unused))
+#define UNROLL _Pragma("GCC unroll 16")
+#else
+#define INLINE static __inline
+#define UNROLL
+#endif
+
+#if defined(__GNUC__) && defined(__x86_64__)
+#define HAVE_X86_LEVELS 1
+#include <immintrin.h>
+#else
+#define HAVE_X86_LEVELS 0
+#endif
+
+/* Every machine: vectors of 16 bytes, which SSE2, NEON and their like all have; plain numbers without GNU C. */
+#define LEVEL baseline
+#define LEVEL_ID 0
+#if defined(__GNUC__)
+#define VECTOR_BYTES 16
+#else
+#define VECTOR_BYTES 0
+#endif
+#define TILE_ROWS 4
+#define TILE_VECTORS 2
+#define IS_DOUBLE 0
+#include "simd_leaf.h"
+#undef IS_DOUBLE
+#define IS_DOUBLE 1
+#include "simd_leaf.h"
+#undef IS_DOUBLE
+#undef LEVEL
+#undef LEVEL_ID
+#undef VECTOR_BYTES
+#undef TILE_ROWS
+#undef TILE_VECTORS
+
+#if HAVE_X86_LEVELS
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+static const int32_t lane_mask_float_avx2[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+static const int64_t lane_mask_double_avx2[8] = {-1, -1, -1, -1};
+#define LEVEL avx2
+#define LEVEL_ID 1
+#define VECTOR_BYTES 32
+#define TILE_ROWS 4
+#define TILE_VECTORS 3
+#define IS_DOUBLE 0
+#define MM256(name) _mm256_##name##_ps
+#include "simd_leaf.h"
+#undef IS_DOUBLE
+#undef MM256
+#define IS_DOUBLE 1
+#define MM256(name) _mm256_##name##_pd
+#include "simd_leaf.h"
+#undef IS_DOUBLE
+#undef MM256
+#undef LEVEL
+#undef LEVEL_ID
+#undef VECTOR_BYTES
+#undef TILE_ROWS
+#undef TILE_VECTORS
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"))), \
+                             apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,prefer-vector-width=512")
+#endif
+#define LEVEL avx512
+#define LEVEL_ID 2
+#define VECTOR_BYTES 64
+#define TILE_ROWS 8
+#define TILE_VECTORS 3
+#define IS_DOUBLE 0
+#define MM512(name) _mm512_##name##_ps
+#define LANE_MASK(n) ((__mmask16)((1u << (n)) - 1u))
+#include "simd_leaf.h"
+#undef IS_DOUBLE
+#undef MM512
+#undef LANE_MASK
+#define IS_DOUBLE 1
+#define MM512(name) _mm512_##name##_pd
+#define LANE_MASK(n) ((__mmask8)((1u << (n)) - 1u))
+#include "simd_leaf.h"
+#undef IS_DOUBLE
+#undef MM512
+#undef LANE_MASK
+#undef LEVEL
+#undef LEVEL_ID
+#undef VECTOR_BYTES
+#undef TILE_ROWS
+#undef TILE_VECTORS
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+#endif /* HAVE_X86_LEVELS */
+
+/* The levels compiled, from the simplest to the best; each pair is float, double. */
+static const leaf_t *const leaf_table[][2] = {
+    {&leaves_float_baseline, &leaves_double_baseline},
+#if HAVE_X86_LEVELS
+    {&leaves_float_avx2, &leaves_double_avx2},
+    {&leaves_float_avx512, &leaves_double_avx512},
+#endif
+};
+
+/* How many of these levels this processor (and its operating system) runs. */
+static int leaf_levels(void)
+{
+#if HAVE_X86_LEVELS
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
+        return 1;
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512vl") ||
+        !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512bw"))
+        return 2;
+    return 3;
+#else
+    return 1;
+#endif
+}
+
+#undef vec
+#undef ivec
+
+#endif
