@@ -319,7 +319,7 @@ static void FN(leaf_adam)(void *p_, const void *g_, void *m_, void *v_, int64_t 
 {
     const REAL rate = (REAL)rate_, eps = (REAL)eps_, keep = (REAL)(1 - lr_decay_), inverse_root = (REAL)(1 / root_);
     const REAL move1 = (REAL)(1 - beta1), move2 = (REAL)(1 - beta2), *grad = g_;
-    REAL *p_all = p_, *m_all = m_, *velocity = v_;
+    REAL *p_all = p_, *m_all = m_, *second = v_;
     int64_t i;
     for (i = 0; i < n; i += VL) {
         int k = n - i < VL ? (int)(n - i) : VL;
