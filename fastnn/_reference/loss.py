@@ -42,7 +42,8 @@ def reduce(losses, gradient, weight, lengths, stats, dy, mean, count, per_row):
     stats[0] += np.sum(np.where(live, losses, 0) * w[..., None], dtype=np.float64)
     stats[1] += divisor
     if dy is not None:
-        dy[...] = np.where(live, gradient, 0) * w[..., None] / losses.dtype.type(max(divisor, 1))
+        # The weight is divided first: a gradient of -1 / p with the smallest p leaves no room for a weight above 4.
+        dy[...] = np.where(live, gradient, 0) * (w / losses.dtype.type(max(divisor, 1)))[..., None]
 
 
 def mse_loss(y, target, labels, weight, lengths, stats, dy, mean, count):

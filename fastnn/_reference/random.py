@@ -11,8 +11,9 @@ __all__ = ["advance_step", "dropout_backward", "dropout_forward", "random_words"
 
 def random_words(state, op, out):
     """Fill ``out`` (n,) uint32 with the words of (seed, op, step); ``state`` is uint64 (seed, step)."""
-    seed, step = int(state[0]), int(state[1])
-    generator = np.random.Philox(key=[seed, int(op)], counter=[0, step, 0, 0])
+    # Arrays and not lists: from a list that mixes small and large integers, NumPy makes float64, which rounds a seed.
+    key, counter = np.array([state[0], op], dtype=np.uint64), np.array([0, state[1], 0, 0], dtype=np.uint64)
+    generator = np.random.Philox(key=key, counter=counter)
     raw = np.asarray(generator.random_raw((out.size + 1) // 2), dtype="<u8")
     out[...] = raw.view("<u4")[: out.size]
 
