@@ -112,14 +112,18 @@ def environment():
             return None
 
     import fastnn as fnn
-    from fastnn import _backend
 
-    level = getattr(_backend.kernels, "simd_level", None)
+    try:
+        from fastnn._compiled.simd import simd_level
+    except ImportError:
+        level = "none"
+    else:
+        level = simd_level()
     packages = [installed(p) for p in ("numpy", "scipy", "torch", "onnxruntime", "jax")]
     return {
         "CPU": _cpu(),
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
-        "fastnn": f"{fnn.__version__}, backend {fnn.backend()}, SIMD level {level() if level else 'unknown'}",
+        "fastnn": f"{fnn.__version__}, backend {fnn.backend()}, SIMD level {level}",
         "beside": ", ".join(p for p in packages if p),
         "threads": ", ".join(f"{v}={os.environ.get(v, 'unset')}" for v in THREAD_VARIABLES),
         "load": "{:.2f} {:.2f} {:.2f}".format(*os.getloadavg()) if hasattr(os, "getloadavg") else "unknown",

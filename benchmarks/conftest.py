@@ -22,7 +22,7 @@ def pytest_ignore_collect(collection_path, config):
 
 
 class Report:
-    """Where a benchmark leaves its figure: in the table, and in pytest-benchmark's own record (``--benchmark-json``)."""
+    """Where a benchmark leaves its figure: in the table, and in pytest-benchmark's record (``--benchmark-json``)."""
 
     def __init__(self, rows, benchmark):
         self._rows, self._benchmark = rows, benchmark

@@ -4,6 +4,8 @@ Training is ``zero_grad``, ``forward(x, training=True)`` and ``backward(dy)``, w
 its gradient too. Results are compared once before anything is timed.
 """
 
+import itertools
+
 import _peers
 import numpy as np
 import pytest
@@ -203,7 +205,7 @@ def test_loss(report, name):
 @pytest.mark.parametrize("sizes", [(20, 64, 64, 1), (784, 128, 10)], ids=lambda s: "-".join(map(str, s)))
 def test_optimizer_step(report, name, sizes):
     torch = _peers.torch()
-    pairs = list(zip(sizes, sizes[1:], strict=False))
+    pairs = list(itertools.pairwise(sizes))
     net = fnn.Sequential(*[fnn.Linear(i, o) for i, o in pairs], dtype="float32", seed=0)
     module = torch.nn.Sequential(*[torch.nn.Linear(i, o) for i, o in pairs])
     x, dy = draw(32, sizes[0]), draw(32, sizes[-1])

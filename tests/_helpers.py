@@ -26,7 +26,7 @@ def assert_parity(actual, reference, dtype=None, *, name="array"):
             assert_parity(a, r, dtype, name=f"{name}[{i}]")
         return
     if reference is None or actual is None:
-        assert actual is None and reference is None, f"{name}: one of the two is None"
+        assert actual is reference, f"{name}: one of the two is None"
         return
 
     actual, reference = np.asarray(actual), np.asarray(reference)

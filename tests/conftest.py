@@ -56,6 +56,7 @@ def pytest_report_header(config):
     fnn = _import_fastnn()
     import numpy
     import scipy
+
     from fastnn import _backend
 
     left_out = _why_not_compiled()
@@ -68,10 +69,11 @@ def pytest_report_header(config):
 
 
 def _simd_level():
-    from fastnn import _backend
-
-    level = getattr(_backend.kernels, "simd_level", None)
-    return level() if level is not None else "unknown"
+    try:
+        from fastnn._compiled.simd import simd_level
+    except ImportError:
+        return "none"
+    return simd_level()
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -8,8 +8,8 @@ import pytest
 
 from fastnn import _backend, _reference
 
-#: Modules of the compiled package that hold the calling convention and no kernel of their own.
-INFRASTRUCTURE = {"kernel"}
+#: Modules of the compiled package without a kernel of their own: the calling convention, the choice of the CPU level.
+INFRASTRUCTURE = {"kernel", "simd"}
 
 
 def twins(family):

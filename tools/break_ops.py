@@ -315,9 +315,9 @@ class Copy:
         )
 
     def family_tests(self, family: str) -> list[str]:
-        """The tests of one family of ops, where there are any."""
-        path = f"tests/test_ops_{family}.py"
-        return [path] if (self.place / path).exists() else []
+        """The tests of one family of ops, where there are any; for the compiled ones the parity tests too."""
+        paths = [f"tests/test_ops_{family}.py"] + (["tests/test_kernels.py"] if self.compiled else [])
+        return [path for path in paths if (self.place / path).exists()]
 
     def write(self, path: Path, source: bytes) -> None:
         """Write a source file of the copy."""
