@@ -17,7 +17,8 @@ def split_saved(saved, B, T, H, direction):
     """Views of one direction's share: gates (T, B, 4H) after their activations, c and h (T, B, H)."""
     size = T * B * H
     own = saved[direction * 6 * size : (direction + 1) * 6 * size]
-    return own[: 4 * size].reshape(T, B, 4 * H), own[4 * size : 5 * size].reshape(T, B, H), own[5 * size :].reshape(T, B, H)
+    gates, c, h = own[: 4 * size], own[4 * size : 5 * size], own[5 * size :]
+    return gates.reshape(T, B, 4 * H), c.reshape(T, B, H), h.reshape(T, B, H)
 
 
 def part(array, direction, H):
@@ -78,8 +79,8 @@ def lstm_backward(dy, dh_n, dc_n, x, w_ih, w_hh, w_ih_r, w_hh_r, h0, c0, lengths
     dc += dh o (1 - tanh(c)^2);  dz = [dc g i(1-i), dc c_prev f(1-f), dc i (1-g^2), dh tanh(c) o(1-o)]
     dh_prev = dz w_hh^T;  dc_prev = dc f;  dx_t = dz w_ih^T;  dw_ih = sum x_t^T dz;  dw_hh = sum h_prev^T dz
 
-    IN dy (B, T, D H) or None, dh_n, dc_n (B, D H) or None, what went into the forward pass, and saved. OUT dx (B, T, I),
-    or (B, 1, I) for an x that repeats over time: the sum over t; the parameters' gradients, added to with
+    IN dy (B, T, D H) or None, dh_n, dc_n (B, D H) or None, what went into the forward pass, and saved. OUT dx
+    (B, T, I), or (B, 1, I) for an x that repeats over time: the sum over t; the parameters' gradients, added to with
     ``accumulate``; dh0, dc0 (B, D H). Each may be None (those of w_ih, w_hh and b only together).
     """
     B, T, I = x.shape
@@ -106,10 +107,9 @@ def lstm_backward(dy, dh_n, dc_n, x, w_ih, w_hh, w_ih_r, w_hh_r, h0, c0, lengths
             dh_t = dh if dy is None else dh + part(dy, direction, H)[:, t]
             tanh_c = np.tanh(cs[t])
             dc_t = dc + dh_t * o * (1 - tanh_c * tanh_c)
-            dz[t] = np.concatenate(
-                [dc_t * g * i * (1 - i), dc_t * c_prev * f * (1 - f), dc_t * i * (1 - g * g), dh_t * tanh_c * o * (1 - o)],
-                axis=1,
-            )
+            dz_i, dz_f = dc_t * g * i * (1 - i), dc_t * c_prev * f * (1 - f)
+            dz_g, dz_o = dc_t * i * (1 - g * g), dh_t * tanh_c * o * (1 - o)
+            dz[t] = np.concatenate([dz_i, dz_f, dz_g, dz_o], axis=1)
             dh_before, dc_before = None, dc_t * f
             if lengths is not None:
                 live = (t < lengths)[:, None]
