@@ -2,7 +2,7 @@
 
 Both packages, :mod:`fastnn._compiled` and :mod:`fastnn._reference`, hold modules of the same names with functions
 of the same names and signatures. ``kernels`` is the namespace of the chosen package; it is read at each use
-(``_backend.kernels.linear_forward``), never copied, so that a switch takes effect everywhere at once.
+(``_backend.kernels.linear_forward``), never copied, so that a switch takes effect everywhere.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import importlib
 import os
 import warnings
 from types import SimpleNamespace, TracebackType
+from typing import Any
 
 #: Families of kernels; each is a module in both packages.
-FAMILIES = ("blas", "linear", "activation", "random", "norm", "shape", "lstm", "loss", "metric", "optimizer", "program")
+FAMILIES = ("dot", "linear", "activation", "random", "norm", "shape", "lstm", "loss", "metric", "optimizer", "program")
 NAMES = ("compiled", "numpy")
 
 
-def _load(package: str) -> SimpleNamespace:
+def _load(package: str, families: tuple[str, ...] = FAMILIES) -> SimpleNamespace:
     namespace = SimpleNamespace()
-    for family in FAMILIES:
+    for family in families:
         module = importlib.import_module(f"fastnn.{package}.{family}")
         for name in module.__all__:
             setattr(namespace, name, getattr(module, name))
@@ -28,7 +29,7 @@ def _load(package: str) -> SimpleNamespace:
 
 def _load_compiled() -> tuple[SimpleNamespace | None, str]:
     try:
-        return _load("_compiled"), "the compiled extension is installed"
+        return _load("_compiled", (*FAMILIES, "kernel", "simd")), "the compiled extension is installed"
     except ImportError as error:
         return None, f"the compiled extension could not be imported ({error})"
 
@@ -101,6 +102,19 @@ def backend() -> str:
         ``"compiled"`` or ``"numpy"``.
     """
     return _name
+
+
+def entry(name: str) -> Any:
+    """Return a kernel that is safe to hand to users: it follows a later switch of the backend by itself.
+
+    The compiled entry points ask a flag and pass on to their twins; without the compiled core only those are there.
+    """
+    return getattr(_numpy if _compiled is None else _compiled, name)
+
+
+def simd_level() -> str | None:
+    """Return the CPU level of the compiled kernels, as ``"avx512"``; None without them."""
+    return None if _compiled is None else _compiled.simd_level()
 
 
 def reason() -> str:

@@ -23,14 +23,6 @@ cdef extern from "simd.h" nogil:
         void (*softmax)(const void* x, void* y, int64_t rows, int64_t cols) noexcept nogil
         void (*softmax_back)(const void* dy, const void* y, void* dx, int64_t rows, int64_t cols) noexcept nogil
         void (*col_sum)(const void* x, int64_t rows, int64_t cols, void* out, bint accumulate) noexcept nogil
-        void (*col_sumsq)(const void* x, const void* mean, int64_t rows, int64_t cols, void* out,
-                          bint accumulate) noexcept nogil
-        void (*col_dots)(const void* dy, const void* x, const void* mean, int64_t rows, int64_t cols, void* sum_dy,
-                         void* sum_dy_x, bint accumulate) noexcept nogil
-        void (*norm_apply)(const void* x, const void* mean, const void* scale, const void* shift, void* y,
-                           int64_t rows, int64_t cols) noexcept nogil
-        void (*norm_back)(const void* dy, const void* x, const void* mean, const void* p, const void* q,
-                          const void* r, void* dx, int64_t rows, int64_t cols) noexcept nogil
         void (*transpose)(const void* a, int64_t lda, int64_t rows, int64_t cols, void* out,
                           int64_t ldo) noexcept nogil
         void (*gemm)(int64_t m, int64_t n, int64_t k, const void* a, int64_t a_row, int64_t a_col, const void* b,
@@ -39,5 +31,18 @@ cdef extern from "simd.h" nogil:
                     double decay) noexcept nogil
         void (*adam)(void* p, const void* g, void* m, void* v, int64_t n, double rate, double root, double beta1,
                      double beta2, double eps, double lr_decay) noexcept nogil
+        int64_t (*argmax)(const void* x, int64_t n) noexcept nogil
+        void (*softmax_loss)(const void* y, const void* target, int64_t label, double scale, void* dy, int64_t n,
+                             double* out) noexcept nogil
+        void (*sum_deviations)(const void* x, int64_t ld, const void* mean, int64_t rows, int64_t cols,
+                               double* out) noexcept nogil
+        void (*sum_squares)(const void* x, int64_t ld, const void* mean, int64_t rows, int64_t cols,
+                            double* out) noexcept nogil
+        void (*sum_slopes)(const void* dy, const void* x, int64_t ld, const void* mean, int64_t rows, int64_t cols,
+                           double* sum_dy, double* sum_dy_x) noexcept nogil
+        void (*normalize)(const void* x, int64_t ld, const void* mean, const void* a, const void* b, void* y,
+                          int64_t rows, int64_t cols) noexcept nogil
+        void (*normalize_back)(const void* dy, const void* x, int64_t ld, const void* mean, const void* a,
+                               const void* b, const void* c, void* dx, int64_t rows, int64_t cols) noexcept nogil
 
 cdef const leaf_t* leaf(int itemsize) noexcept nogil

@@ -1,0 +1,53 @@
+"""fastnn: small neural networks on a CPU, at the speed of the CPU.
+
+Layers with PyTorch's names, ``fit`` with Keras's, hot loops in Cython over SciPy's BLAS, and NumPy twins of all kernels
+where there is no compiler. See ``README.md`` and ``docs/architecture.md``.
+"""
+
+from . import functional, initializers, losses, metrics, optimizers
+from ._backend import backend, use_backend
+from ._config import show_config
+from .callbacks import Callback, History, LearningRateScheduler, ModelCheckpoint
+from .functional import dot
+from .layers import LSTM, BatchNorm, Dropout, Linear, ReLU, RepeatVector, Sigmoid, Softmax, Tanh
+from .layers._base import Layer
+from .model import Model, Sequential, manual_seed
+from .optimizers import SGD, Adam
+from .saving import load
+from .sequences import pad_sequences
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LSTM",
+    "SGD",
+    "Adam",
+    "BatchNorm",
+    "Callback",
+    "Dropout",
+    "History",
+    "Layer",
+    "LearningRateScheduler",
+    "Linear",
+    "Model",
+    "ModelCheckpoint",
+    "ReLU",
+    "RepeatVector",
+    "Sequential",
+    "Sigmoid",
+    "Softmax",
+    "Tanh",
+    "__version__",
+    "backend",
+    "dot",
+    "functional",
+    "initializers",
+    "load",
+    "losses",
+    "manual_seed",
+    "metrics",
+    "optimizers",
+    "pad_sequences",
+    "show_config",
+    "use_backend",
+]

@@ -1,0 +1,134 @@
+"""Walk a program's calls in Python: the twin of the compiled executor.
+
+A bound call is ``(kernel, slots, numbers, adds)``; a slot is None or ``(base, byte offset, shape, dtype code,
+repeated)``, see :mod:`fastnn.program`.
+"""
+
+import importlib
+import time
+
+import numpy as np
+
+__all__ = ["Executor"]
+
+KERNELS = {}
+for _family in ("linear", "activation", "random", "norm", "shape", "lstm", "loss", "metric", "optimizer"):
+    _module = importlib.import_module(f"{__package__}.{_family}")
+    KERNELS.update({name: getattr(_module, name) for name in _module.__all__})
+
+
+class Workspace:
+    """The arena of one run, and the views of the arrays that it was last run with."""
+
+    def __init__(self, arena_bytes):
+        # Float numbers that nobody wrote would be found at once.
+        self.arena = np.full(arena_bytes, 0xFF, dtype=np.uint8)
+        self.arrays = None
+        self.views = {}
+
+
+class Executor:
+    """Lists of bound calls.
+
+    Parameters
+    ----------
+    sections : dict of str to list
+        Bound calls by the name of their list.
+    n_bases : int
+        Number of memory blocks, the arena included.
+    arena_bytes : int
+        Size of a workspace's arena.
+    dtype : numpy.dtype
+        float32 or float64: dtype of the kernels to run.
+    """
+
+    def __init__(self, sections, n_bases, arena_bytes, dtype):
+        self.sections = sections
+        self.n_bases = n_bases
+        self.arena_bytes = arena_bytes
+        self.dtype = np.dtype(dtype)
+
+    def workspace(self):
+        """Return memory to run in; one for each concurrent run."""
+        return Workspace(self.arena_bytes)
+
+    def run(self, section, workspace, arrays, accumulate=False):
+        """Run one list of calls; ``arrays`` are the memory blocks in order, the first (the arena) is ignored."""
+        if workspace.arrays is None or any(a is not b for a, b in zip(arrays, workspace.arrays, strict=True)):
+            workspace.arrays, workspace.views = list(arrays), {}
+        views = workspace.views.get(section)
+        if views is None:
+            views = workspace.views[section] = [
+                [self._view(workspace, slot) for slot in slots] for _, slots, _, _ in self.sections[section]
+            ]
+        for (kernel, _, numbers, adds), tensors in zip(self.sections[section], views, strict=True):
+            if kernel.endswith("_backward") and kernel in ADDING:
+                KERNELS[kernel](*tensors, *numbers, accumulate=adds or accumulate)
+            else:
+                KERNELS[kernel](*tensors, *numbers)
+
+    def run_slice(
+        self, section, workspace, arrays, batch_size, tail, gathers, index, position, per_epoch, stats, history, seconds
+    ):
+        """Run whole batches of an epoch or several until time is up; return the number of examples now done.
+
+        Parameters
+        ----------
+        section : str
+            The list to run for each batch.
+        workspace, arrays
+            As for :meth:`run`; the arrays that ``gathers`` name hold one batch.
+        batch_size : int
+            Examples in a batch.
+        tail : tuple or None
+            ``(executor, workspace, arrays, size, gathers)`` of the shorter batch that ends an epoch.
+        gathers : list of (source, batch)
+            Rows of ``source`` (N, ...) are cast into ``batch`` (batch_size, ...) before each run.
+        index : (M,) int64 ndarray
+            Rows in the order in which they are taken, epoch after epoch.
+        position : int
+            Where in ``index`` to go on.
+        per_epoch : int
+            Rows of an epoch.
+        stats : (S, 2) float64 ndarray
+            Sums that the kernels add to; written to ``history`` and cleared at the end of an epoch.
+        history : (epochs, S, 2) float64 ndarray
+            One row for each epoch in ``index``.
+        seconds : float
+            Stop after the batch that passes this.
+        """
+        end = time.perf_counter() + seconds
+        while position < len(index):
+            left = per_epoch - position % per_epoch
+            if left >= batch_size:
+                size, run = batch_size, (self, workspace, arrays, gathers)
+            else:
+                executor, tail_workspace, tail_arrays, size, tail_gathers = tail
+                run = executor, tail_workspace, tail_arrays, tail_gathers
+            rows = index[position : position + size]
+            for source, batch in run[3]:
+                batch[...] = source[rows]
+            run[0].run(section, run[1], run[2])
+            position += size
+            if position % per_epoch == 0:
+                history[position // per_epoch - 1] = stats
+                stats[...] = 0
+            if time.perf_counter() > end:
+                break
+        return position
+
+    def _view(self, workspace, slot):
+        if slot is None:
+            return None
+        base, offset, shape, code, repeated = slot
+        block = workspace.arena if base == 0 else workspace.arrays[base]
+        if block is None:
+            return None
+        dtype = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64), np.dtype(np.uint64))[code]
+        count = int(np.prod(shape)) * dtype.itemsize
+        flat = block.reshape(-1).view(np.uint8)[offset : offset + count]
+        view = flat.view(dtype).reshape(shape)
+        return np.broadcast_to(view, (shape[0], repeated, shape[2])) if repeated else view
+
+
+ADDING = {"linear_backward", "batchnorm_backward", "lstm_backward"}

@@ -1,0 +1,198 @@
+"""What happens between the epochs of ``fit``: history, progress, checkpoints, schedules."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .model import Model
+
+
+class Callback:
+    """Base of the callbacks; override what you need.
+
+    ``self.model`` is the model in training. A callback that overrides ``on_epoch_begin`` or ``on_epoch_end`` makes
+    ``fit`` come back to Python after each epoch; otherwise many small epochs run in one go. To end the training,
+    set ``self.model.stop_training = True``.
+    """
+
+    model: Model
+
+    def on_train_begin(self) -> None:
+        """Run before the first epoch."""
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Run before an epoch, counted from 0."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Run after an epoch; ``logs`` holds its figures by name, ``val_...`` ones too."""
+
+    def on_train_end(self) -> None:
+        """Run after the last epoch, also after an interruption."""
+
+    @property
+    def every_epoch(self) -> bool:
+        """Whether the callback must be called at each epoch."""
+        own = type(self)
+        return own.on_epoch_begin is not Callback.on_epoch_begin or own.on_epoch_end is not Callback.on_epoch_end
+
+
+class History:
+    """Figures of the epochs of one ``fit``.
+
+    Attributes
+    ----------
+    history : dict of str to list of float
+        ``"loss"``, the metrics, and ``"val_..."`` for validation data.
+    epoch : list of int
+        Numbers of the epochs.
+    seconds : float
+        Time that the training took.
+    """
+
+    def __init__(self) -> None:
+        self.history: dict[str, list[float]] = {}
+        self.epoch: list[int] = []
+        self.seconds = 0.0
+
+    def append(self, names: list[str], rows: np.ndarray) -> None:
+        """Add one row of figures for each finished epoch."""
+        for name, column in zip(names, rows.T.tolist(), strict=True):
+            self.history.setdefault(name, []).extend(column)
+        self.epoch.extend(range(len(self.epoch), len(self.epoch) + len(rows)))
+
+    def last(self) -> dict[str, float]:
+        """Return the figures of the last epoch."""
+        return {name: column[-1] for name, column in self.history.items() if column}
+
+    def __repr__(self) -> str:
+        figures = ", ".join(f"{name}={value:.4g}" for name, value in self.last().items())
+        return f"History({len(self.epoch)} epochs; {figures})" if self.epoch else "History(no epoch)"
+
+
+class LearningRateScheduler(Callback):
+    """Set the learning rate before each epoch.
+
+    Parameters
+    ----------
+    schedule : callable
+        ``schedule(epoch, lr)`` returns the learning rate of the epoch, given its number (from 0) and the present rate.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> halve = fnn.LearningRateScheduler(lambda epoch, lr: 0.01 * 0.5 ** (epoch // 10))
+    """
+
+    def __init__(self, schedule: Callable[[int, float], float]) -> None:
+        if not callable(schedule):
+            raise TypeError(f"LearningRateScheduler: schedule: expected a callable (epoch, lr), got {schedule!r}.")
+        self.schedule = schedule
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Ask the schedule."""
+        assert self.model.optimizer is not None
+        self.model.optimizer.lr = self.schedule(epoch, self.model.optimizer.lr)
+
+
+class ModelCheckpoint(Callback):
+    """Save the model after each epoch, or after each that is better than all before.
+
+    Parameters
+    ----------
+    path : path-like
+        The file; each save replaces it atomically.
+    monitor : str
+        The figure to watch.
+    save_best_only : bool
+        Save only improvements.
+    mode : {"auto", "min", "max"}
+        Which way is better; ``"auto"`` takes more for names that end in accuracy or exact_match, else less.
+    metadata : dict of str to str, optional
+        Kept in the file.
+
+    Raises
+    ------
+    ValueError
+        An unknown mode; in training, a figure that there is not.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        monitor: str = "val_loss",
+        save_best_only: bool = False,
+        mode: str = "auto",
+        metadata: dict[str, str] | None = None,
+    ) -> None:
+        if mode not in ("auto", "min", "max"):
+            raise ValueError(f"ModelCheckpoint: mode: expected 'auto', 'min' or 'max', got {mode!r}.")
+        self.path, self.monitor, self.save_best_only = Path(path), monitor, bool(save_best_only)
+        more = mode == "max" or (mode == "auto" and monitor.endswith(("accuracy", "exact_match")))
+        self.sign = -1.0 if more else 1.0
+        self.metadata = metadata
+        self.best: float | None = None
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Save."""
+        if self.save_best_only:
+            if self.monitor not in logs:
+                raise ValueError(f"ModelCheckpoint: monitor: expected one of {sorted(logs)}, got {self.monitor!r}.")
+            value = logs[self.monitor]
+            if not (np.isfinite(value) and (self.best is None or self.sign * value < self.sign * self.best)):
+                return
+            self.best = value
+        self.model.save(self.path, self.metadata)
+
+
+def figures(logs: dict[str, float]) -> str:
+    """Return figures as they stand behind a progress bar."""
+    return ", ".join(f"{name}={value:.4g}" for name, value in logs.items())
+
+
+class Progress:
+    """A live bar on a terminal, a line now and then elsewhere.
+
+    Parameters
+    ----------
+    epochs : int
+        Number of epochs.
+    verbose : {0, 1, 2}
+        As for ``fit``.
+    """
+
+    #: Seconds between lines where the output is no terminal.
+    LINE_SECONDS = 2.0
+
+    def __init__(self, epochs: int, verbose: int) -> None:
+        self.epochs, self.verbose = epochs, verbose
+        self.bar: Any = None
+        self.start = self.last_line = time.monotonic()
+        if verbose == 1 and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=epochs, unit="epoch", dynamic_ncols=True, leave=True)
+
+    def update(self, done: float, logs: dict[str, float], finished_epoch: bool) -> None:
+        """Show that ``done`` epochs (a fraction counts) are over."""
+        if self.bar is not None:
+            self.bar.n = round(done, 2)
+            self.bar.set_postfix_str(figures(logs), refresh=False)
+            self.bar.refresh()
+            return
+        now = time.monotonic()
+        due = self.verbose == 2 or now - self.last_line >= self.LINE_SECONDS or done >= self.epochs
+        if self.verbose and finished_epoch and due:
+            self.last_line = now
+            print(f"epoch {int(done)}/{self.epochs} - {now - self.start:.1f} s - {figures(logs)}", flush=True)
+
+    def close(self) -> None:
+        """End the bar's line."""
+        if self.bar is not None:
+            self.bar.close()

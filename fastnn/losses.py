@@ -1,0 +1,384 @@
+"""Losses: for the loop by hand as functions, for ``compile`` by name or as objects.
+
+Every function returns ``(loss, dy)``: the number and its gradient at the predictions, ready for
+``net.backward(dy)``. In ``fit`` and ``evaluate`` softmax followed by ``categorical_crossentropy`` and sigmoid followed by
+``binary_crossentropy`` run as one fused kernel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import _backend
+from .ops._base import Call, Op, Tensor, Value
+from .ops.activation import ActivationOp
+
+REDUCTIONS = ("mean", "sum")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Base of the losses that ``compile`` takes.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum"}
+        ``"mean"`` divides by the number of rows that count (steps of examples), and for losses of single entries by
+        the number of features too; ``"sum"`` only adds.
+    """
+
+    reduction: str = "mean"
+
+    name: ClassVar[str]
+    kernel: ClassVar[str]
+    #: The activation this loss reads its probabilities from, and the kernel that does both at once.
+    after: ClassVar[str | None] = None
+    fused: ClassVar[str] = ""
+    #: One loss for each row of classes, and integer labels may stand for one-hot targets.
+    categorical: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.reduction not in REDUCTIONS:
+            raise ValueError(f"{self.name}: reduction: expected 'mean' or 'sum', got {self.reduction!r}.")
+
+    def check(self, last: Op | None) -> None:
+        """Raise ValueError if a model ending in ``last`` does not give what this loss reads."""
+        if self.after is not None and not self._follows(last):
+            other = "cross_entropy takes logits" if self.categorical else "mse takes any output"
+            raise ValueError(
+                f"{self.name}: expected a model that ends in {self.after.capitalize()}, whose probabilities the loss "
+                f"reads, got one that does not; add the layer, or note that {other}."
+            )
+
+    def _follows(self, last: Op | None) -> bool:
+        return isinstance(last, ActivationOp) and last.function == self.after
+
+    def fuse(self, ops: list[Op], output: Value) -> tuple[list[Op], Value]:
+        """Leave out the activation that the loss computes itself; return the ops to run and what the loss reads."""
+        last = ops[-1] if ops else None
+        if last is not None and last.output is output and self._follows(last):
+            return ops[:-1], last.inputs[0]
+        return ops, output
+
+    @property
+    def numbers(self) -> tuple[float, float]:
+        """The numbers that end the kernel's arguments."""
+        return float(self.reduction == "mean"), -1.0
+
+    def call(
+        self,
+        y: Tensor,
+        target: Tensor | None,
+        labels: Tensor | None,
+        weight: Tensor | None,
+        lengths: Tensor | None,
+        dy: Tensor | None,
+    ) -> Call:
+        """Return the kernel call within a program, after :meth:`fuse`."""
+        stats = Tensor("stats", 0, (2,), "f8")
+        return Call(self.fused or self.kernel, (y, target, labels, weight, lengths, stats, dy), self.numbers)
+
+    def targets(self, y: Any, shape: tuple[int, ...], name: str = "y") -> tuple[np.ndarray, bool]:
+        """Check targets against the shape of the predictions; return them and whether they are labels."""
+        array = np.asarray(y)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}.")
+        if self.categorical and array.shape == shape[:-1] and array.dtype.kind in "iu":
+            if array.size and (array.min() < 0 or array.max() >= shape[-1]):
+                raise ValueError(
+                    f"{name}: expected class numbers from 0 to {shape[-1] - 1}, got {array.min()} to {array.max()}."
+                )
+            return array.astype(np.int64, copy=False), True
+        if array.shape != shape:
+            labels = f" (or integer classes {shape[:-1]})" if self.categorical else ""
+            raise ValueError(f"{name}: expected shape {shape}{labels}, as the predictions, got {array.shape}.")
+        return array, False
+
+    def __call__(
+        self,
+        y: ArrayLike,
+        target: ArrayLike,
+        *,
+        weights: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> tuple[float, np.ndarray]:
+        """Return the loss and its gradient; see the functions of this module."""
+        p = np.ascontiguousarray(y)
+        if p.dtype not in (np.float32, np.float64):
+            raise TypeError(f"y: expected dtype float32 or float64, got {p.dtype}.")
+        if p.ndim not in (2, 3) or p.size == 0:
+            raise ValueError(f"y: expected a non-empty (B, F) or (B, T, F), got shape {p.shape}.")
+        given, is_labels = self.targets(target, p.shape, "target")
+        given = np.ascontiguousarray(given, np.int64 if is_labels else p.dtype)
+        steps = p.shape[1] if p.ndim == 3 else 1
+        long = check_lengths(lengths, p.shape) if lengths is not None else None
+        weight, count = self._weights(weights, mask, long, p.dtype, len(p), steps, p.ndim)
+        stats, dy = np.zeros(2), np.empty_like(p)
+        kernel = getattr(_backend.kernels, self.kernel)
+        target_, labels = (None, given) if is_labels else (given, None)
+        kernel(p, target_, labels, weight, long, stats, dy, self.numbers[0], count)
+        return float(stats[0] / max(stats[1], 1.0)), dy
+
+    @staticmethod
+    def _weights(
+        weights: Any, mask: Any, lengths: np.ndarray | None, dtype: np.dtype, batch: int, steps: int, ndim: int
+    ) -> tuple[np.ndarray | None, float]:
+        """Fold weights (B,) or (B, T) and a mask (B, T) into one array; count the rows that the mask leaves."""
+        if weights is None and mask is None:
+            return None, -1.0
+        weight, count = np.ones((batch, steps), dtype), -1.0
+        full = (batch, steps) if ndim == 3 else (batch,)
+        if weights is not None:
+            w = np.asarray(weights, dtype)
+            if w.shape not in ((batch,), full):
+                raise ValueError(f"weights: expected shape ({batch},) or {full}, got {w.shape}.")
+            weight *= w.reshape(batch, -1)
+        if mask is not None:
+            m = np.asarray(mask)
+            if m.shape != full or m.dtype.kind not in "biu" or (m.size and (m.min() < 0 or m.max() > 1)):
+                raise ValueError(f"mask: expected bool of shape {full}, got {m.dtype} of shape {m.shape}.")
+            m = m.astype(bool).reshape(batch, steps)
+            weight *= m
+            count = float(np.count_nonzero(m if lengths is None else m & (np.arange(steps) < lengths[:, None])))
+        return weight, count
+
+
+def check_lengths(lengths: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Check lengths (B,) against a batch (B, T, F) and return them as int64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Not integers, another shape, or outside 0 to T.
+    """
+    if len(shape) != 3:
+        raise ValueError(f"lengths: expected a batch of sequences (B, T, F) to go with them, got shape {shape}.")
+    array = np.asarray(lengths)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"lengths: expected integers, got dtype {array.dtype}.")
+    if array.shape != (shape[0],):
+        raise ValueError(f"lengths: expected shape ({shape[0]},), one for each sequence, got {array.shape}.")
+    if array.size and (array.min() < 0 or array.max() > shape[1]):
+        raise ValueError(f"lengths: expected numbers from 0 to T = {shape[1]}, got {array.min()} to {array.max()}.")
+    return np.ascontiguousarray(array, np.int64)
+
+
+class MSE(Loss):
+    """Mean squared error, (y - target)^2; see :func:`mse`."""
+
+    name, kernel = "mse", "mse_loss"
+
+
+class BinaryCrossentropy(Loss):
+    """Cross-entropy of independent probabilities; see :func:`binary_crossentropy`."""
+
+    name, kernel = "binary_crossentropy", "binary_crossentropy_loss"
+    after, fused = "sigmoid", "sigmoid_binary_crossentropy_loss"
+
+
+class CategoricalCrossentropy(Loss):
+    """Cross-entropy of class probabilities; see :func:`categorical_crossentropy`."""
+
+    name, kernel = "categorical_crossentropy", "categorical_crossentropy_loss"
+    after, fused = "softmax", "softmax_crossentropy_loss"
+    categorical = True
+
+
+class CrossEntropy(Loss):
+    """Cross-entropy of logits; see :func:`cross_entropy`."""
+
+    name, kernel = "cross_entropy", "softmax_crossentropy_loss"
+    categorical = True
+
+    def check(self, last: Op | None) -> None:
+        """Refuse probabilities: their softmax would be taken twice."""
+        if isinstance(last, ActivationOp) and last.function == "softmax":
+            raise ValueError(
+                "cross_entropy: expected logits, got a model that ends in Softmax; "
+                "use categorical_crossentropy, or drop the Softmax."
+            )
+
+
+LOSSES: dict[str, type[Loss]] = {
+    loss.name: loss for loss in (MSE, BinaryCrossentropy, CategoricalCrossentropy, CrossEntropy)
+}
+
+
+def get(loss: str | Loss) -> Loss:
+    """Return a loss, made with its defaults if a name is given."""
+    if isinstance(loss, Loss):
+        return loss
+    if isinstance(loss, str) and loss in LOSSES:
+        return LOSSES[loss]()
+    raise ValueError(f"loss: expected a Loss or one of {sorted(LOSSES)}, got {loss!r}.")
+
+
+def mse(
+    y: ArrayLike,
+    target: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+    reduction: str = "mean",
+) -> tuple[float, np.ndarray]:
+    """Mean squared error: sum of w (y - t)^2 over rows and features, divided by their number.
+
+    Parameters
+    ----------
+    y : (B, F) or (B, T, F) array of float32 or float64
+        Predictions.
+    target : array of the same shape
+        What they should be.
+    weights : (B,) or (B, T) array, optional
+        Weight of each example or step; the divisor does not change with them.
+    mask : (B, T) or (B,) array of bool, optional
+        False leaves a step out of the sum and of the divisor.
+    lengths : (B,) array of int, optional
+        Steps from there on are padding and left out as by a mask.
+    reduction : {"mean", "sum"}
+        ``"sum"`` does not divide.
+
+    Returns
+    -------
+    loss : float
+    dy : ndarray of y's shape and dtype
+        Gradient of the loss at y.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A dtype or shape does not fit.
+
+    Examples
+    --------
+    >>> import fastnn as fnn, numpy as np
+    >>> fnn.losses.mse(np.array([[1.0, 2.0]]), np.array([[0.0, 0.0]]))
+    (2.5, array([[1., 2.]]))
+    """
+    return MSE(reduction)(y, target, weights=weights, mask=mask, lengths=lengths)
+
+
+def binary_crossentropy(
+    y: ArrayLike,
+    target: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+    reduction: str = "mean",
+) -> tuple[float, np.ndarray]:
+    """Cross-entropy of independent probabilities: -(t log p + (1 - t) log(1 - p)) over rows and features.
+
+    Parameters
+    ----------
+    y : (B, F) or (B, T, F) array of float32 or float64
+        Probabilities p; kept off 0 and 1 by the smallest normal number and half a unit in the last place.
+    target : array of the same shape
+        t in [0, 1].
+    weights, mask, lengths, reduction
+        As in :func:`mse`.
+
+    Returns
+    -------
+    loss : float
+    dy : ndarray of y's shape and dtype
+        (p - t) / (p (1 - p)), scaled as the loss.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A dtype or shape does not fit.
+
+    Examples
+    --------
+    >>> import fastnn as fnn, numpy as np
+    >>> fnn.losses.binary_crossentropy(np.array([[0.5]]), np.array([[1.0]]))
+    (0.6931471805599453, array([[-2.]]))
+    """
+    return BinaryCrossentropy(reduction)(y, target, weights=weights, mask=mask, lengths=lengths)
+
+
+def categorical_crossentropy(
+    y: ArrayLike,
+    target: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+    reduction: str = "mean",
+) -> tuple[float, np.ndarray]:
+    """Cross-entropy of class probabilities: -sum_k t_k log p_k over rows, divided by their number.
+
+    Parameters
+    ----------
+    y : (B, F) or (B, T, F) array of float32 or float64
+        Probabilities p of F classes, as Softmax gives them.
+    target : array of the same shape, or of int without the last axis
+        One-hot rows (or any distribution), or class numbers.
+    weights, mask, lengths, reduction
+        As in :func:`mse`.
+
+    Returns
+    -------
+    loss : float
+    dy : ndarray of y's shape and dtype
+        -t / p, scaled as the loss.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A dtype or shape does not fit, or a class number is out of range.
+
+    Examples
+    --------
+    >>> import fastnn as fnn, numpy as np
+    >>> fnn.losses.categorical_crossentropy(np.array([[0.5, 0.5]]), np.array([1]))
+    (0.6931471805599453, array([[ 0., -2.]]))
+    """
+    return CategoricalCrossentropy(reduction)(y, target, weights=weights, mask=mask, lengths=lengths)
+
+
+def cross_entropy(
+    y: ArrayLike,
+    target: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+    reduction: str = "mean",
+) -> tuple[float, np.ndarray]:
+    """Cross-entropy of logits: log sum_j exp(z_j) - sum_k t_k z_k over rows, divided by their number.
+
+    Parameters
+    ----------
+    y : (B, F) or (B, T, F) array of float32 or float64
+        Logits z of F classes.
+    target : array of the same shape, or of int without the last axis
+        One-hot rows (or any distribution), or class numbers.
+    weights, mask, lengths, reduction
+        As in :func:`mse`.
+
+    Returns
+    -------
+    loss : float
+    dy : ndarray of y's shape and dtype
+        softmax(z) - t, scaled as the loss.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A dtype or shape does not fit, or a class number is out of range.
+
+    Examples
+    --------
+    >>> import fastnn as fnn, numpy as np
+    >>> fnn.losses.cross_entropy(np.array([[0.0, 0.0]]), np.array([1]))
+    (0.6931471805599453, array([[ 0.5, -0.5]]))
+    """
+    return CrossEntropy(reduction)(y, target, weights=weights, mask=mask, lengths=lengths)

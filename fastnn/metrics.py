@@ -1,0 +1,133 @@
+"""Metrics: as functions of predictions and targets, and by name in ``compile``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import _backend
+from .losses import Loss, check_lengths
+from .ops._base import Call, Tensor
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric counted by a kernel while the program runs."""
+
+    name: str
+    kernel: str
+
+    def call(
+        self,
+        y: Tensor,
+        target: Tensor | None,
+        labels: Tensor | None,
+        lengths: Tensor | None,
+        stats: Tensor,
+        loss: Loss,
+    ) -> Call:
+        """Return the kernel call within a program, on what the loss reads (logits where it is fused)."""
+        binary = is_binary(y.shape, loss)
+        threshold = 0.0 if loss.after == "sigmoid" else 0.5
+        return Call(self.kernel, (y, target, labels, lengths, stats), (float(binary), threshold))
+
+
+def is_binary(shape: tuple[int, ...], loss: Loss) -> bool:
+    """Whether entries are judged one by one, rather than the largest of each row."""
+    return not loss.categorical and (loss.after == "sigmoid" or shape[-1] == 1)
+
+
+METRICS = {
+    "accuracy": Metric("accuracy", "accuracy_metric"),
+    "exact_match": Metric("exact_match", "exact_match_metric"),
+}
+
+
+def get(metric: str | Metric) -> Metric:
+    """Return a metric by name."""
+    if isinstance(metric, Metric):
+        return metric
+    if isinstance(metric, str) and metric in METRICS:
+        return METRICS[metric]
+    raise ValueError(f"metrics: expected names out of {sorted(METRICS)}, got {metric!r}.")
+
+
+def _measure(kernel: str, y: ArrayLike, target: ArrayLike, lengths: ArrayLike | None) -> float:
+    p = np.ascontiguousarray(y)
+    if p.dtype not in (np.float32, np.float64):
+        raise TypeError(f"y: expected dtype float32 or float64, got {p.dtype}.")
+    if p.ndim not in (2, 3) or p.size == 0:
+        raise ValueError(f"y: expected a non-empty (B, F) or (B, T, F), got shape {p.shape}.")
+    t: Any = np.asarray(target)
+    is_labels = t.shape == p.shape[:-1] and t.dtype.kind in "iu"
+    if not is_labels and t.shape != p.shape:
+        raise ValueError(f"target: expected shape {p.shape} or integer classes {p.shape[:-1]}, got {t.shape}.")
+    t = np.ascontiguousarray(t, np.int64 if is_labels else p.dtype)
+    long = check_lengths(lengths, p.shape) if lengths is not None else None
+    stats = np.zeros(2)
+    binary = p.shape[-1] == 1 and not is_labels
+    target_, labels = (None, t) if is_labels else (t, None)
+    getattr(_backend.kernels, kernel)(p, target_, labels, long, stats, float(binary), 0.5)
+    return float(stats[0] / stats[1]) if stats[1] else float("nan")
+
+
+def accuracy(y: ArrayLike, target: ArrayLike, lengths: ArrayLike | None = None) -> float:
+    """Share of rows whose largest entry is the target's; for one feature, of entries on the right side of 0.5.
+
+    Parameters
+    ----------
+    y : (B, F) or (B, T, F) array of float32 or float64
+        Predictions: probabilities, or for F > 1 logits.
+    target : array of the same shape, or of int without the last axis
+        One-hot rows or class numbers.
+    lengths : (B,) array of int, optional
+        Steps from there on are padding and not counted.
+
+    Returns
+    -------
+    float
+        In [0, 1]; nan if nothing is counted.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A dtype or shape does not fit.
+
+    Examples
+    --------
+    >>> import fastnn as fnn, numpy as np
+    >>> fnn.metrics.accuracy(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 0]))
+    0.5
+    """
+    return _measure("accuracy_metric", y, target, lengths)
+
+
+def exact_match(y: ArrayLike, target: ArrayLike, lengths: ArrayLike | None = None) -> float:
+    """Share of examples that are right at every step.
+
+    Parameters
+    ----------
+    y, target, lengths
+        As in :func:`accuracy`.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+
+    Raises
+    ------
+    TypeError, ValueError
+        A dtype or shape does not fit.
+
+    Examples
+    --------
+    >>> import fastnn as fnn, numpy as np
+    >>> y = np.array([[[0.9, 0.1], [0.2, 0.8]], [[0.9, 0.1], [0.2, 0.8]]])
+    >>> fnn.metrics.exact_match(y, np.array([[0, 1], [0, 0]]))
+    0.5
+    """
+    return _measure("exact_match_metric", y, target, lengths)

@@ -1,0 +1,1 @@
+"""The ops: one description each, for both backends."""

@@ -1,0 +1,165 @@
+"""What an op is: one description for both backends.
+
+A graph is a list of ops over values. An op knows its inputs, its output, its parameters and how shapes pass
+through it, and names the kernel call of its forward and of its backward pass. It neither computes nor allocates:
+:mod:`fastnn.program` turns the calls' symbolic tensors into offsets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+Shape = tuple[int | None, ...]
+
+
+@dataclass(eq=False)
+class Value:
+    """An array that flows between ops: ``(B, F)`` or ``(B, T, F)``.
+
+    Attributes
+    ----------
+    shape : tuple of int or None
+        None stands for the batch, and for a time known only when a program is bound.
+    """
+
+    shape: Shape
+
+    @property
+    def features(self) -> int:
+        """Size of the last axis."""
+        features = self.shape[-1]
+        assert features is not None
+        return features
+
+
+@dataclass(eq=False)
+class Parameter:
+    """An array that belongs to a layer; its numbers live in a model's flat vector.
+
+    Attributes
+    ----------
+    name : str
+        Native name within the layer, as ``w_ih``.
+    shape : tuple of int
+        Native shape.
+    initial : callable
+        ``initial(rng, shape)`` draws the first numbers.
+    buffer : bool
+        True for statistics and carried state: saved with the model, never touched by an optimizer.
+    trainable : bool
+        False keeps an optimizer off.
+    data, grad : ndarray or None
+        Views into the model's vectors, once the layer belongs to a model.
+    offset : int
+        Position in the vector, in elements.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    initial: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+    buffer: bool = False
+    trainable: bool = True
+    data: np.ndarray | None = None
+    grad: np.ndarray | None = None
+    offset: int = -1
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The model pickles the numbers and binds the views again."""
+        return {**self.__dict__, "data": None, "grad": None}
+
+
+class Tensor(NamedTuple):
+    """An argument of a kernel call: a place in a base and the shape of what stands there."""
+
+    base: str
+    key: Any
+    shape: tuple[int, ...]
+    dtype: str = "float"
+    repeated: int = 0  # the number of steps over which a (B, 1, F) array repeats; 0: as it stands
+
+
+class Call(NamedTuple):
+    """One kernel call: name, tensors in the order of the kernel's signature, then numbers."""
+
+    kernel: str
+    tensors: tuple[Tensor | None, ...]
+    numbers: tuple[float, ...] = ()
+    adds: bool = False
+
+
+class Context(Protocol):
+    """What an op may ask while its calls are written down (see :class:`fastnn.program.Lowering`)."""
+
+    training: bool
+    kernels: Any
+    itemsize: int
+
+    def value(self, value: Value) -> Tensor: ...
+    def gradient(self, value: Value) -> Tensor | None: ...
+    def input_gradient(self, value: Value) -> Tensor | None: ...
+    def parameter(self, parameter: Parameter | None) -> Tensor | None: ...
+    def parameter_gradient(self, parameter: Parameter | None) -> Tensor | None: ...
+    def lengths(self, value: Value) -> Tensor | None: ...
+    def saved(self, op: Op, shape: tuple[int, ...]) -> Tensor | None: ...
+    def scratch(self, size: int) -> Tensor | None: ...
+    def random_state(self) -> Tensor: ...
+
+
+@dataclass(eq=False)
+class Op:
+    """Base of all ops; see the module for what one owes."""
+
+    inputs: tuple[Value, ...]
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+    output: Value = field(init=False)
+
+    #: The inputs may be views that repeat one row over time (stride 0).
+    takes_repeated = False
+    #: The output has the time axis, and with it the lengths, of the first input.
+    keeps_lengths = True
+    #: The output is a view of the input that repeats over time: there is nothing to run.
+    repeats = False
+
+    def __post_init__(self) -> None:
+        self.output = Value(self.shape(*(value.shape for value in self.inputs)))
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Return the output's shape, given the inputs'; None passes through."""
+        return shapes[0]
+
+    def forward(self, context: Context) -> Call:
+        """Return the call that computes the output."""
+        raise NotImplementedError  # pragma: no cover - abstract
+
+    def backward(self, context: Context) -> Call:
+        """Return the call that turns the output's gradient into the inputs' and the parameters'."""
+        raise NotImplementedError  # pragma: no cover - abstract
+
+
+@dataclass(eq=False)
+class Graph:
+    """Ops in the order in which they run."""
+
+    ops: list[Op] = field(default_factory=list)
+    inputs: list[Value] = field(default_factory=list)
+    outputs: list[Value] = field(default_factory=list)
+
+    def input(self, shape: Shape) -> Value:
+        """Add an input of shape (None, F) or (None, T or None, F)."""
+        value = Value(shape)
+        self.inputs.append(value)
+        return value
+
+    def add(self, op: Op) -> Value:
+        """Append an op and return its output."""
+        self.ops.append(op)
+        return op.output

@@ -1,0 +1,170 @@
+"""Models in safetensors files: arrays as tensors, everything else as JSON in the metadata; never pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import layers, losses, metrics, optimizers
+
+if TYPE_CHECKING:
+    from .model import Sequential
+
+FORMAT = "fastnn"
+FORMAT_VERSION = 1
+#: Tensors of the optimizer's state begin with this.
+OPTIMIZER = "optimizer."
+
+
+def write_atomically(path: str | Path, content: bytes) -> None:
+    """Write a file so that at any moment the old or the new content stands there, whole.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be written.
+    """
+    path = Path(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)  # mkstemp's 0o600 would hide the model from the group
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def save(model: Any, path: str | Path, metadata: Mapping[str, str] | None) -> None:
+    """See :meth:`fastnn.Model.save`."""
+    from safetensors.numpy import save as to_bytes
+
+    for key, value in (metadata or {}).items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise TypeError(f"metadata: expected strings, got {key!r}: {value!r}.")
+    tensors = {name: np.ascontiguousarray(array) for name, array in model.state_dict().items()}
+    own: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "architecture": model.config(),
+        "random_step": int(model.random_state[1]),
+        "epochs_done": model.epochs_done,
+        "metadata": {**model.metadata, **(metadata or {})},
+    }
+    if model.loss is not None:
+        optimizer = model.optimizer
+        own["training"] = {
+            "loss": {"name": model.loss.name, "reduction": model.loss.reduction},
+            "metrics": [metric.name for metric in model.metrics],
+            "optimizer": {"class": type(optimizer).__name__, "config": optimizer.config, "updates": optimizer.updates},
+        }
+        tensors |= {OPTIMIZER + name: vector for name, vector in optimizer.state.items()}
+    write_atomically(path, to_bytes(tensors, {FORMAT: json.dumps(own)}))
+
+
+def load(path: str | Path) -> Sequential:
+    """Read a model that :meth:`fastnn.Model.save` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    Sequential
+        Compiled as it was saved, with the optimizer's state and the user's ``metadata``.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    ValueError
+        It is no model of fastnn's, is damaged, or comes from a newer version.
+    """
+    tensors, own = _read(path)
+    try:
+        version = own["format_version"]
+        if version > FORMAT_VERSION:
+            raise ValueError(
+                f"{path}: expected format version {FORMAT_VERSION} or older, got {version}; install a newer fastnn."
+            )
+        model = _rebuild(own, tensors)
+    except (KeyError, TypeError, AttributeError) as error:
+        message = error.args[0] if error.args else error
+        raise ValueError(f"{path}: the model file is damaged: {message}") from error
+    except ValueError as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise ValueError(f"{path}: the model file is damaged: {error}") from error
+    return model
+
+
+def _read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: expected a model file, got a folder.")
+    with open(path, "rb"):  # the plain OSError, with its reason, before the library's
+        pass
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except SafetensorError as error:
+        raise ValueError(f"{path}: expected a safetensors file, got something else or a damaged one ({error}).") from None
+    if FORMAT not in header:
+        raise ValueError(
+            f"{path}: expected a model saved by fastnn, got a safetensors file without its architecture; "
+            "build the model and use load_state_dict()."
+        )
+    try:
+        own = json.loads(header[FORMAT])
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: the model file is damaged: its architecture is no JSON ({error}).") from None
+    if not isinstance(own, dict):
+        raise ValueError(f"{path}: the model file is damaged: expected an architecture, got {own!r}.")
+    return tensors, own
+
+
+def _rebuild(own: dict[str, Any], tensors: dict[str, np.ndarray]) -> Sequential:
+    from .model import Sequential
+
+    architecture = own["architecture"]
+    made = []
+    for entry in architecture["layers"]:
+        if entry["class"] not in layers.__all__:
+            raise ValueError(f"unknown layer {entry['class']!r}; expected one of {layers.__all__}")
+        made.append(getattr(layers, entry["class"])(**entry["config"]))
+    model = Sequential(*made, dtype=architecture["dtype"], seed=architecture["seed"])
+    for name, array in tensors.items():
+        if array.dtype != model.dtype:
+            raise ValueError(f"{name}: expected dtype {model.dtype}, got {array.dtype}")
+    model.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(OPTIMIZER)})
+    model.random_state[1] = own["random_step"]
+    model.epochs_done = own["epochs_done"]
+    model.metadata = dict(own["metadata"])
+    chosen = own.get("training")
+    if chosen is not None:
+        kind = optimizers.OPTIMIZERS[chosen["optimizer"]["class"].lower()]
+        optimizer = kind(**chosen["optimizer"]["config"])
+        loss = losses.LOSSES[chosen["loss"]["name"]](chosen["loss"]["reduction"])
+        model.compile(optimizer, loss, [metrics.METRICS[name] for name in chosen["metrics"]])
+        optimizer.hyper[1] = chosen["optimizer"]["updates"]
+        for name, vector in optimizer.state.items():
+            given = tensors.get(OPTIMIZER + name)
+            if given is None or given.shape != vector.shape:
+                raise ValueError(f"optimizer state {name!r}: expected shape {vector.shape}, got "
+                                 f"{'none' if given is None else given.shape}")
+            vector[...] = given
+    return model

@@ -1,0 +1,67 @@
+"""The problems that ``fastnn train`` knows, each a module of this package.
+
+A task module has three functions, which is all that the command line asks of it:
+
+``add_arguments(parser)``
+    adds the task's own options to an :class:`argparse.ArgumentParser`;
+``run(args)``
+    trains, prints, writes the output folder, and returns the exit code;
+``answer(model, texts)``
+    answers questions, one string each, with a model which ``run`` has saved.
+
+A module is imported only when its task is asked for, so that a growing list of tasks does not slow the command.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+from fastnn.tasks._runs import BadInput
+
+__all__ = ["SUMMARIES", "did_you_mean", "load"]
+
+#: Name of every task and what it trains, in one line. The task ``name`` is the module ``fastnn.tasks.<name>``.
+SUMMARIES = {
+    "addition": "read equations such as '31 + 87' character by character and write the sum",
+    "xor": "exclusive or with a 3-4-1 sigmoid net, the smallest example",
+}
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``" did you mean 'x'?"`` where a known name is close to ``name``, else an empty string."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" did you mean {close[0]!r}?" if close else ""
+
+
+def load(name: str) -> ModuleType:
+    """Return the module of a task.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`SUMMARIES`.
+
+    Returns
+    -------
+    module
+        With the functions ``add_arguments``, ``run`` and ``answer``.
+
+    Raises
+    ------
+    BadInput
+        No task has this name.
+
+    Examples
+    --------
+    >>> from fastnn import tasks
+    >>> tasks.load("xor").__name__
+    'fastnn.tasks.xor'
+    """
+    if name not in SUMMARIES:
+        raise BadInput(
+            f"unknown task {name!r}; expected {' or '.join(map(repr, SUMMARIES))}.{did_you_mean(name, SUMMARIES)}"
+        )
+    return importlib.import_module(f"fastnn.tasks.{name}")

@@ -1,0 +1,263 @@
+"""What all training commands share: options, printing, the output folder, the best model, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fastnn as fnn
+
+#: Exit codes of every command: finished, bad input (one line on stderr), interrupted (what was reached is saved).
+DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
+
+MODEL_FILE = "model.safetensors"
+METRICS_FILE = "metrics.json"
+
+
+class BadInput(ValueError):
+    """The user asked for something that cannot be done; the command prints the message and exits with 2."""
+
+
+# Options
+
+
+def integer(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    """Return a converter for argparse: text to a whole number within ``minimum`` and ``maximum``."""
+    expected = f"a whole number of at least {minimum:,}"
+    if maximum is not None:
+        expected = f"a whole number from {minimum:,} to {maximum:,}"
+
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or value < minimum or (maximum is not None and value > maximum):
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+        return value
+
+    return convert
+
+
+def positive(text: str) -> float:
+    """Convert text to a positive, finite number; a converter for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
+    return value
+
+
+def add_common_arguments(parser: argparse.ArgumentParser, task: str, seed: int) -> None:
+    """Add the options that every training command has."""
+    # NumPy's RandomState, which the oldest tutorials seed, takes 32 bits.
+    parser.add_argument(
+        "--seed",
+        type=integer(0, 2**32 - 1),
+        default=seed,
+        metavar="N",
+        help="of the data, the initial weights and the order of the examples (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs") / task,
+        metavar="DIR",
+        help=f"folder for {MODEL_FILE} and {METRICS_FILE}, made where it is missing (default: %(default)s)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_backend_argument(parser)
+
+
+def add_backend_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--backend``."""
+    parser.add_argument(
+        "--backend",
+        choices=("compiled", "numpy"),
+        help="which implementation computes (default: the compiled one where it is installed)",
+    )
+
+
+def chosen_backend(name: str | None) -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which the backend of ``--backend`` computes; ``None`` changes nothing.
+
+    Raises
+    ------
+    BadInput
+        The compiled core is asked for and not installed.
+    """
+    if name is None:
+        return contextlib.nullcontext()
+    try:
+        return fnn.use_backend(name)
+    except ImportError as error:
+        raise BadInput(f"--backend {name}: {error}") from error
+
+
+# Printing
+
+
+class Printer:
+    """Print lines for a person, at once, unless quiet.
+
+    A reader who leaves early (``| head``) ends the printing, not the training: the results are in the folder.
+
+    Parameters
+    ----------
+    quiet : bool
+        Print nothing.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+
+    def __call__(self, text: str = "") -> None:
+        """Print ``text`` and a line end."""
+        if self.quiet:
+            return
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:
+            self.quiet = True
+            drop_stdout()
+
+    @property
+    def fit_verbosity(self) -> int:
+        """``verbose`` of ``fit``: a live bar on a terminal, else a line for every epoch, or nothing."""
+        if self.quiet:
+            return 0
+        return 1 if sys.stderr.isatty() else 2
+
+
+def drop_stdout() -> None:
+    """Point stdout at nothing after its reader has gone, so that the interpreter's last flush does not fail too."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+def write_examples(say: Printer, equations: list[str], answers: list[str], expected: list[str]) -> None:
+    """Print one line ``input = prediction (expected ...)`` for each example, in columns."""
+    left, right = max(map(len, equations)), max(map(len, answers))
+    for equation, got, want in zip(equations, answers, expected, strict=True):
+        say(f"  {equation:<{left}} = {got:<{right}}  (expected {want})")
+
+
+# The output folder
+
+
+class OutputFolder:
+    """The folder that a training command fills; made, and tried for writing, before anything is computed.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Raises
+    ------
+    BadInput
+        The folder cannot be made or written to.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.model = self.path / MODEL_FILE
+        self.metrics = self.path / METRICS_FILE
+        with self._told("write there", "; choose another folder with --out DIR"):
+            self.path.mkdir(parents=True, exist_ok=True)
+            # Permission bits do not tell: a read-only mount, a full disk and a remote folder only show by trying.
+            with tempfile.TemporaryFile(dir=self.path) as file:
+                file.write(b"\0")
+                file.flush()
+        for file in (self.model, self.metrics):
+            if file.is_dir():
+                raise BadInput(f"--out {self.path}: {file.name} is a folder there; remove it or choose another --out.")
+
+    @contextlib.contextmanager
+    def _told(self, what: str, cure: str = "") -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise BadInput(f"--out {self.path}: cannot {what} ({error.strerror or error}){cure}.") from error
+
+    def save_model(self, model: Any, metadata: Mapping[str, str]) -> None:
+        """Write the model, whole or not at all, with ``metadata`` for ``fastnn eval``."""
+        with self._told(f"write {MODEL_FILE}"):
+            model.save(self.model, metadata=dict(metadata))
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Write ``metrics.json``, whole or not at all: a reader never sees half a file."""
+        text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
+        with self._told(f"write {METRICS_FILE}"):
+            descriptor, name = tempfile.mkstemp(dir=self.path, prefix=f".{METRICS_FILE}.", text=True)
+            try:
+                with open(descriptor, "w", encoding="utf-8") as file:
+                    file.write(text)
+                    file.flush()
+                    os.fsync(file.fileno())
+                # mkstemp makes files for the owner alone; give this one the rights of any other new file.
+                mask = os.umask(0)
+                os.umask(mask)
+                os.chmod(name, 0o666 & ~mask)
+                os.replace(name, self.metrics)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(name)
+                raise
+
+
+class KeepBest(fnn.Callback):
+    """Keep the weights of the epoch with the lowest validation loss, in memory and in the output folder.
+
+    Parameters
+    ----------
+    folder : OutputFolder
+    metadata : mapping of str to str
+        Saved with the model.
+
+    Attributes
+    ----------
+    epochs : int
+        Epochs finished.
+    best_epoch : int
+        The epoch, counted from 1, whose weights are kept; 0 before the first.
+    best_loss : float
+        Its validation loss.
+    """
+
+    def __init__(self, folder: OutputFolder, metadata: Mapping[str, str]) -> None:
+        super().__init__()
+        self.folder = folder
+        self.metadata = dict(metadata)
+        self.epochs = 0
+        self.best_epoch = 0
+        self.best_loss = math.inf
+        self._best: dict[str, np.ndarray] | None = None
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Take a copy of the weights where the validation loss fell."""
+        self.epochs += 1
+        loss = float((logs or {})["val_loss"])
+        if loss < self.best_loss:
+            self.best_epoch, self.best_loss = self.epochs, loss
+            self._best = {name: np.array(value) for name, value in self.model.state_dict().items()}
+            self.folder.save_model(self.model, self.metadata)
+
+    def restore(self, model: Any) -> None:
+        """Give ``model`` the best weights; without one finished epoch save those that it has."""
+        if self._best is None:
+            self.folder.save_model(model, self.metadata)
+        else:
+            model.load_state_dict(self._best)

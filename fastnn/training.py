@@ -1,0 +1,360 @@
+"""``compile``, ``fit`` and ``evaluate``: whole epochs in slices below the interpreter."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import losses, metrics, optimizers
+from .callbacks import Callback, History, Progress
+from .program import Program
+
+if TYPE_CHECKING:
+    from .losses import Loss
+    from .metrics import Metric
+    from .model import Model
+    from .optimizers import Optimizer
+
+#: A slice of training runs about this long before Python looks for Ctrl-C and shows progress.
+SLICE_SECONDS = 0.05
+#: Rows of shuffled order that are prepared at once, so that many small epochs fit into one slice.
+ORDER_ROWS = 65536
+SHUFFLE_KEY = 0x5F66_6C65  # tells the draws of shuffles from those of ops
+
+
+def check_count(name: str, value: Any, least: int = 1) -> int:
+    """Return a count as int, or raise ValueError naming it."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}.")
+    return int(value)
+
+
+def compile_model(model: Model, optimizer: str | Optimizer, loss: str | Loss, names: Sequence[str | Metric]) -> None:
+    """Check the choices against the model and keep them; see :meth:`fastnn.Model.compile`."""
+    if isinstance(names, str):
+        raise ValueError(f"metrics: expected a list of names, got {names!r}; write [{names!r}].")
+    chosen_loss, chosen_optimizer = losses.get(loss), optimizers.get(optimizer)
+    chosen_metrics = tuple(metrics.get(name) for name in names)
+    if not model.layers:
+        raise ValueError("compile: expected a model with layers, got an empty one.")
+    chosen_loss.check(model.last_op())
+    if chosen_loss.name == "mse" and any(metric.name == "accuracy" for metric in chosen_metrics):
+        warnings.warn(
+            "accuracy with the loss 'mse' compares the largest output (or a single one's side of 0.5) with the "
+            "target's: it means nothing for a regression.",
+            UserWarning,
+            stacklevel=3,
+        )
+    chosen_optimizer.attach(model)
+    model.loss, model.metrics, model.optimizer = chosen_loss, chosen_metrics, chosen_optimizer
+    model.forget_programs()
+
+
+class Data:
+    """Checked arrays of examples, and how they pass into batches.
+
+    Parameters
+    ----------
+    model : Model
+        Compiled.
+    x, y, lengths
+        As for ``fit``.
+    finite : bool
+        Refuse NaN and infinity.
+    name : str
+        Put before the names in messages.
+    """
+
+    def __init__(self, model: Model, x: Any, y: Any, lengths: Any, finite: bool = True, name: str = "") -> None:
+        assert model.loss is not None
+        self.model = model
+        self.x = model.check_input(x, name + "x")
+        if len(self.x) == 0:
+            raise ValueError(f"{name}x: expected at least one example, got shape {self.x.shape}.")
+        graph = model.graph(self.x.ndim, self.x.shape[-1])
+        template = graph.outputs[0].shape
+        shape = (len(self.x), *(self.x.shape[1] if s is None else s for s in template[1:]))
+        raw = np.asarray(y)
+        if raw.ndim and len(raw) != len(self.x):
+            raise ValueError(f"{name}y: expected {len(self.x)} examples, as x has, got {len(raw)}.")
+        self.y, self.is_labels = model.loss.targets(raw, shape, name + "y")
+        self.lengths = None if lengths is None else losses.check_lengths(lengths, self.x.shape)
+        if finite:
+            for label, array in ((name + "x", self.x), (name + "y", self.y)):
+                _check_finite(label, array)
+        # The kernels gather rows of plain memory in native byte order.
+        self.x, self.y = _plain(self.x), _plain(self.y)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def ragged(self) -> bool:
+        """Whether there are lengths."""
+        return self.lengths is not None
+
+
+class Batch:
+    """A program for one batch size, with the arrays that its batches are gathered into."""
+
+    def __init__(self, data: Data, size: int, mode: str, stats: np.ndarray) -> None:
+        model = data.model
+        shape = (size, *data.x.shape[1:])
+        self.size = size
+        self.program: Program = model.program(shape, mode, ragged=data.ragged, labels=data.is_labels)
+        x = np.empty(shape, model.dtype)
+        y = np.empty((size, *data.y.shape[1:]), np.int64 if data.is_labels else model.dtype)
+        named: dict[str, np.ndarray | None] = {**model.memory(), "input": x, "stats": stats}
+        named["labels" if data.is_labels else "target"] = y
+        self.gathers = [(data.x, x), (data.y, y)]
+        if data.lengths is not None:
+            named["lengths"] = np.empty(size, np.int64)
+            self.gathers.append((data.lengths, named["lengths"]))
+        if mode == "fit":
+            assert model.optimizer is not None
+            named |= {"segments": model.vectors.segments(), **model.optimizer.memory()}
+        self.arrays = self.program.arrays(named)
+        self.workspace = self.program.take()
+
+    def release(self) -> None:
+        """Give the workspace back."""
+        self.program.give(self.workspace)
+
+
+class Runner:
+    """Run a program over examples in a given order, epoch after epoch, in slices."""
+
+    def __init__(self, data: Data, batch_size: int, mode: str) -> None:
+        n = len(data)
+        model = data.model
+        self.per_epoch = n
+        self.stats = np.zeros((1 + len(model.metrics), 2))
+        self.main = Batch(data, min(batch_size, n), mode, self.stats)
+        rest = n % self.main.size
+        self.tail = Batch(data, rest, mode, self.stats) if rest else None
+
+    def slice(self, index: np.ndarray, position: int, history: np.ndarray, seconds: float) -> int:
+        """Go on at ``position`` of the order; return how far it came. Finished epochs stand in ``history``."""
+        main, tail = self.main, self.tail
+        ending = tail and (tail.program.executor, tail.workspace, tail.arrays, tail.size, tail.gathers)
+        return main.program.executor.run_slice(
+            "step", main.workspace, main.arrays, main.size, ending, main.gathers,
+            index, position, self.per_epoch, self.stats, history, seconds,
+        )  # fmt: skip
+
+    def figures(self, sums: np.ndarray) -> np.ndarray:
+        """Divide sums (..., S, 2) of stats into figures (..., S)."""
+        return sums[..., 0] / np.maximum(sums[..., 1], 1e-300)
+
+    def release(self) -> None:
+        """Give the workspaces back."""
+        self.main.release()
+        if self.tail is not None:
+            self.tail.release()
+
+
+def names_of(model: Model, prefix: str = "") -> list[str]:
+    """Names of the figures in the order of the stats."""
+    return [prefix + "loss", *(prefix + metric.name for metric in model.metrics)]
+
+
+def evaluate(model: Model, x: ArrayLike, y: ArrayLike, batch_size: int, lengths: ArrayLike | None) -> dict[str, float]:
+    """See :meth:`fastnn.Model.evaluate`."""
+    _check_compiled(model, "evaluate")
+    size = check_count("batch_size", batch_size)
+    data = Data(model, x, y, lengths, finite=False)
+    runner = Runner(data, size, "evaluate")
+    try:
+        figures = _pass(runner, np.arange(len(data), dtype=np.int64))
+    finally:
+        runner.release()
+    return dict(zip(names_of(model), figures.tolist(), strict=True))
+
+
+def _pass(runner: Runner, index: np.ndarray) -> np.ndarray:
+    """Run over all examples once; return the figures."""
+    sums = np.zeros((1, *runner.stats.shape))
+    runner.stats[...] = 0
+    position = 0
+    while position < len(index):
+        position = runner.slice(index, position, sums, SLICE_SECONDS)
+    return runner.figures(sums[0])
+
+
+def epoch_order(model: Model, n: int, first: int, epochs: int, shuffle: bool) -> np.ndarray:
+    """Return (epochs * n,) int64: the order of the examples in some epochs.
+
+    The order of an epoch is a function of the model's seed and the epoch's number alone, whatever was prepared together.
+    """
+    if not shuffle:
+        return np.tile(np.arange(n, dtype=np.int64), epochs)
+    order = np.empty((epochs, n), np.int64)
+    for k in range(epochs):
+        bits = np.random.Philox(key=[model.seed, SHUFFLE_KEY], counter=[0, 0, 0, first + k])
+        order[k] = np.random.Generator(bits).permutation(n)
+    return order.reshape(-1)
+
+
+def fit(
+    model: Model,
+    x: ArrayLike,
+    y: ArrayLike,
+    epochs: int,
+    batch_size: int,
+    validation_data: tuple[ArrayLike, ArrayLike] | None,
+    verbose: int,
+    callbacks: Iterable[Callback],
+    shuffle: bool,
+    lengths: ArrayLike | None,
+    validation_lengths: ArrayLike | None,
+) -> History:
+    """See :meth:`fastnn.Model.fit`."""
+    _check_compiled(model, "fit")
+    epochs = check_count("epochs", epochs, least=0)
+    size = check_count("batch_size", batch_size)
+    if verbose not in (0, 1, 2):
+        raise ValueError(f"verbose: expected 0, 1 or 2, got {verbose!r}.")
+    if len(model.vectors.segments()) == 0:
+        raise ValueError("fit: expected parameters to train, got none: the model has none, or all layers are frozen.")
+    callbacks = list(callbacks)
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks: expected Callback objects, got {callback!r}.")
+    assert model.optimizer is not None
+    model.optimizer.attach(model)
+    data = Data(model, x, y, lengths)
+    validation = None
+    if validation_data is not None:
+        try:
+            xv, yv = validation_data
+        except (TypeError, ValueError):
+            raise ValueError("validation_data: expected a pair (x, y).") from None
+        validation = Data(model, xv, yv, validation_lengths, name="validation ")
+    return _Fit(model, data, validation, epochs, size, verbose, callbacks, shuffle).run()
+
+
+class _Fit:
+    """One training: the runner of the batches, that of the validation, history, progress, callbacks."""
+
+    def __init__(
+        self,
+        model: Model,
+        data: Data,
+        validation: Data | None,
+        epochs: int,
+        batch_size: int,
+        verbose: int,
+        callbacks: list[Callback],
+        shuffle: bool,
+    ) -> None:
+        self.model, self.data, self.epochs, self.callbacks = model, data, epochs, callbacks
+        self.runner = Runner(data, batch_size, "fit")
+        self.checker = Runner(validation, max(batch_size, 256), "evaluate") if validation is not None else None
+        self.check_index = np.arange(0 if validation is None else len(validation), dtype=np.int64)
+        # In a single batch of all examples their order means nothing.
+        self.shuffle = shuffle and len(data) > self.runner.main.size
+        self.names = names_of(model) + (names_of(model, "val_") if validation is not None else [])
+        self.history = model.history = History()
+        self.progress = Progress(epochs, verbose)
+        self.every_epoch = validation is not None or any(callback.every_epoch for callback in callbacks)
+
+    def run(self) -> History:
+        """Train."""
+        model = self.model
+        model.stop_training = False
+        start = time.perf_counter()
+        for callback in self.callbacks:
+            callback.model = model
+            callback.on_train_begin()
+        try:
+            done = 0
+            while done < self.epochs and not model.stop_training:
+                done += self._chunk(done)
+        finally:
+            self.history.seconds = time.perf_counter() - start
+            self.progress.close()
+            self.runner.release()
+            if self.checker is not None:
+                self.checker.release()
+            for callback in self.callbacks:
+                callback.on_train_end()
+        return self.history
+
+    def _chunk(self, first: int) -> int:
+        """Run the epochs from ``first`` whose order is prepared together; return how many."""
+        model, n = self.model, len(self.data)
+        count = 1 if self.every_epoch else min(self.epochs - first, max(1, ORDER_ROWS // n))
+        for callback in self.callbacks:
+            callback.on_epoch_begin(first)
+        order = epoch_order(model, n, model.epochs_done, count, self.shuffle)
+        sums = np.zeros((count, *self.runner.stats.shape))
+        self.runner.stats[...] = 0
+        position = finished = 0
+        while position < len(order):
+            position = self.runner.slice(order, position, sums, SLICE_SECONDS)
+            now = position // n
+            if now > finished:
+                self._finish(first + finished, sums[finished:now])
+                finished = now
+            elif not self._alive(self.runner.figures(self.runner.stats)):
+                break
+            if model.stop_training:
+                break
+            logs = self.history.last() or dict(zip(self.names, self.runner.figures(self.runner.stats), strict=False))
+            self.progress.update(first + position / n, logs, position % n == 0)
+        return max(finished, 1)
+
+    def _finish(self, first: int, sums: np.ndarray) -> None:
+        """Write down finished epochs, validate, call the callbacks."""
+        model = self.model
+        rows = self.runner.figures(sums)
+        model.epochs_done += len(rows)
+        if self.checker is not None:
+            rows = np.concatenate([rows, _pass(self.checker, self.check_index)[None]], axis=1)
+        self.history.append(self.names, rows)
+        alive = all([self._alive(row) for row in rows[-1:]])
+        logs = self.history.last()
+        if alive or self.every_epoch:
+            for callback in self.callbacks:
+                callback.on_epoch_end(first + len(rows) - 1, dict(logs))
+
+    def _alive(self, figures: np.ndarray) -> bool:
+        """Stop the training, with advice, once the loss is no number."""
+        if np.isfinite(figures[0]) or self.model.stop_training:
+            return True
+        assert self.model.optimizer is not None
+        self.model.stop_training = True
+        clip = "" if self.model.optimizer.clipnorm is not None else ", clipnorm=1.0"
+        warnings.warn(
+            f"fit: the loss became {figures[0]} in epoch {len(self.history.epoch) + 1} and the training was stopped: the "
+            f"parameters are lost. Try a smaller learning rate (it was {self.model.optimizer.lr:g}){clip}, or inputs "
+            "scaled to about 1.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return False
+
+
+def _check_compiled(model: Model, what: str) -> None:
+    if model.loss is None or model.optimizer is None:
+        raise RuntimeError(f"{what}: the model is not compiled; call net.compile(optimizer=..., loss=...) first.")
+
+
+def _check_finite(name: str, array: np.ndarray) -> None:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        where = tuple(int(k) for k in np.argwhere(~np.isfinite(array))[0])
+        raise ValueError(
+            f"{name}: expected finite numbers, got {array[where]} at {where}; clean or mask the data before training."
+        )
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    dtype = array.dtype.newbyteorder("=")
+    if dtype == np.float16 or dtype.itemsize > 8:
+        dtype = np.dtype(np.float64)
+    return np.ascontiguousarray(array, dtype)

@@ -1,0 +1,88 @@
+"""The numbers of a model: one flat vector of parameters, one of gradients, one of buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from .ops._base import Parameter
+
+#: Every array starts at a multiple of this many bytes within its vector.
+ALIGNMENT = 64
+
+
+class Vectors:
+    """Flat vectors with a list of the parameters that lie in them.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        float32 or float64.
+
+    Attributes
+    ----------
+    params, grads, buffers : ndarray
+        ``params`` and ``grads`` have one length and one layout; the gaps between arrays stay 0.
+    """
+
+    def __init__(self, dtype: np.dtype) -> None:
+        self.dtype = dtype
+        self.parameters: list[Parameter] = []
+        self.params, self.grads, self.buffers = (_aligned(0, dtype) for _ in range(3))
+
+    def adopt(self, parameters: Iterable[Parameter], rng: np.random.Generator) -> None:
+        """Take in parameters: draw the numbers of those that have none, keep the others', lay all out anew."""
+        self.parameters = list(dict.fromkeys(parameters))
+        numbers = [
+            np.asarray(p.initial(rng, p.shape) if p.data is None else p.data, dtype=self.dtype) for p in self.parameters
+        ]
+        self._allocate()
+        for parameter, array in zip(self.parameters, numbers, strict=True):
+            assert parameter.data is not None
+            parameter.data[...] = array
+
+    def _allocate(self) -> None:
+        step = ALIGNMENT // self.dtype.itemsize
+        sizes = {False: 0, True: 0}
+        for p in self.parameters:
+            p.offset = sizes[p.buffer]
+            sizes[p.buffer] += -(-p.size // step) * step
+        self.params, self.grads = _aligned(sizes[False], self.dtype), _aligned(sizes[False], self.dtype)
+        self.buffers = _aligned(sizes[True], self.dtype)
+        self._bind()
+
+    def _bind(self) -> None:
+        for p in self.parameters:
+            end = p.offset + p.size
+            p.data = (self.buffers if p.buffer else self.params)[p.offset : end].reshape(p.shape)
+            p.grad = None if p.buffer else self.grads[p.offset : end].reshape(p.shape)
+
+    def segments(self) -> np.ndarray:
+        """Return (S, 2) int64: offset and size of the trainable stretches, neighbours joined."""
+        rows: list[list[int]] = []
+        step = ALIGNMENT // self.dtype.itemsize
+        for p in self.parameters:
+            if p.buffer or not p.trainable:
+                continue
+            if rows and -(-sum(rows[-1]) // step) * step == p.offset:
+                rows[-1][1] = p.offset + p.size - rows[-1][0]
+            else:
+                rows.append([p.offset, p.size])
+        return np.array(rows, dtype=np.int64).reshape(-1, 2)
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        params, grads, buffers = self.params, self.grads, self.buffers
+        self._allocate()  # copies and unpickled arrays are not aligned, and parameters lost their views
+        self.params[...], self.grads[...], self.buffers[...] = params, grads, buffers
+
+
+def _aligned(size: int, dtype: np.dtype) -> np.ndarray:
+    """Return zeros (size,) that start at a multiple of ALIGNMENT bytes."""
+    memory = np.zeros(size * dtype.itemsize + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size * dtype.itemsize].view(dtype)
