@@ -84,9 +84,9 @@ def pytest_ignore_collect(collection_path, config):
 def pytest_sessionstart(session):
     if session.config.getoption("benchmark_only", False):
         return
+    fnn = _import_fastnn()  # here, before a test module does: warnings are errors there
     if os.environ.get("FASTNN_REQUIRE_COMPILED", "") in ("", "0"):
         return
-    fnn = _import_fastnn()
     from fastnn import _backend
 
     if _backend._compiled is None:
