@@ -36,14 +36,6 @@ typedef struct leaf_t {
 
     /* Columns of a (rows, cols) matrix; an output (cols,) is added to with ``accumulate``, else written. */
     void (*col_sum)(const void *x, int64_t rows, int64_t cols, void *out, int accumulate);
-    void (*col_sumsq)(const void *x, const void *mean, int64_t rows, int64_t cols, void *out,
-                      int accumulate); /* sum (x - mean)^2 */
-    void (*col_dots)(const void *dy, const void *x, const void *mean, int64_t rows, int64_t cols, void *sum_dy,
-                     void *sum_dy_x, int accumulate); /* sum dy, sum dy (x - mean) */
-    void (*norm_apply)(const void *x, const void *mean, const void *scale, const void *shift, void *y, int64_t rows,
-                       int64_t cols); /* (x - mean) scale + shift */
-    void (*norm_back)(const void *dy, const void *x, const void *mean, const void *p, const void *q, const void *r,
-                      void *dx, int64_t rows, int64_t cols); /* p dy - q (x - mean) - r */
 
     /* Matrices. */
     void (*transpose)(const void *a, int64_t lda, int64_t rows, int64_t cols, void *out, int64_t ldo);
@@ -56,6 +48,23 @@ typedef struct leaf_t {
     void (*sgd)(void *p, const void *g, void *v, int64_t n, double lr, double momentum, int nesterov, double decay);
     void (*adam)(void *p, const void *g, void *m, void *v, int64_t n, double rate, double root, double beta1,
                  double beta2, double eps, double lr_decay);
+
+    /* simd_more.h. One row: the first of the largest entries (NaN is larger than anything); softmax and cross-entropy
+     * with target or label: out (3,) gives the loss out[0] + out[1] log(out[2]), dy (may be NULL, may be y) is scaled. */
+    int64_t (*argmax)(const void *x, int64_t n);
+    void (*softmax_loss)(const void *y, const void *target, int64_t label, double scale, void *dy, int64_t n,
+                         double *out);
+    /* Columns c < cols of rows that lie ld apart; the sums are added to. */
+    void (*sum_deviations)(const void *x, int64_t ld, const void *mean, int64_t rows, int64_t cols,
+                           double *out); /* x - mean */
+    void (*sum_squares)(const void *x, int64_t ld, const void *mean, int64_t rows, int64_t cols,
+                        double *out); /* (x - mean)^2 */
+    void (*sum_slopes)(const void *dy, const void *x, int64_t ld, const void *mean, int64_t rows, int64_t cols,
+                       double *sum_dy, double *sum_dy_x); /* dy, dy (x - mean) */
+    void (*normalize)(const void *x, int64_t ld, const void *mean, const void *a, const void *b, void *y,
+                      int64_t rows, int64_t cols); /* a (x - mean) + b */
+    void (*normalize_back)(const void *dy, const void *x, int64_t ld, const void *mean, const void *a, const void *b,
+                           const void *c, void *dx, int64_t rows, int64_t cols); /* a dy - b (x - mean) - c */
 } leaf_t;
 
 #endif

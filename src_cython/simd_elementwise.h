@@ -186,113 +186,34 @@ static void FN(leaf_softmax_back)(const void *dy_, const void *y_, void *dx_, in
  * the run and the number of runs, not with the number of rows. */
 #define ROW_RUN 256
 
-/* One stripe of at most VL columns: three kinds of sum share the walk. kind 0: x; 1: (x - mean)^2; 2: dy and
- * dy (x - mean). */
-INLINE void FN(column_stripe)(int kind, const REAL *x, const REAL *dy, const REAL *mean, int64_t rows, int64_t cols,
-                              int n, REAL *out, REAL *out2, int accumulate)
+/* One stripe of n <= VL columns. */
+INLINE void FN(column_stripe)(const REAL *x, int64_t rows, int64_t cols, int n, REAL *out, int accumulate)
 {
-    vec middle = kind ? v_load_n(mean, n) : v_all(0);
     vec total = accumulate ? v_load_n(out, n) : v_all(0);
-    vec total2 = accumulate && kind == 2 ? v_load_n(out2, n) : v_all(0);
     int64_t r, from;
     for (from = 0; from < rows; from += ROW_RUN) {
         int64_t to = from + ROW_RUN < rows ? from + ROW_RUN : rows;
-        vec sum = v_all(0), sum2 = sum, other = sum, other2 = sum;
+        vec sum = v_all(0), other = sum;
         for (r = from; r < to; r++) {
-            vec v = n == VL ? v_load(x + r * cols) : v_load_n(x + r * cols, n);
-            vec swap = other, swap2 = other2;
-            if (kind == 2) {
-                vec d = n == VL ? v_load(dy + r * cols) : v_load_n(dy + r * cols, n);
-                other = sum + d;
-                other2 = v_fma(d, v - middle, sum2);
-            } else if (kind == 1) {
-                other = v_fma(v - middle, v - middle, sum);
-            } else {
-                other = sum + v;
-            }
-            sum = swap; /* the two chains take turns */
-            sum2 = swap2;
+            vec next = other + (n == VL ? v_load(x + r * cols) : v_load_n(x + r * cols, n));
+            other = sum; /* the two chains take turns */
+            sum = next;
         }
         total += sum + other;
-        total2 += sum2 + other2;
     }
     v_store_n(out, total, n);
-    if (kind == 2)
-        v_store_n(out2, total2, n);
 }
 
 static void FN(leaf_col_sum)(const void *x, int64_t rows, int64_t cols, void *out, int accumulate)
 {
     int64_t c;
     for (c = 0; c + VL <= cols; c += VL)
-        FN(column_stripe)(0, (const REAL *)x + c, NULL, NULL, rows, cols, VL, (REAL *)out + c, NULL, accumulate);
+        FN(column_stripe)((const REAL *)x + c, rows, cols, VL, (REAL *)out + c, accumulate);
     if (c < cols)
-        FN(column_stripe)(0, (const REAL *)x + c, NULL, NULL, rows, cols, (int)(cols - c), (REAL *)out + c, NULL,
-                          accumulate);
-}
-
-static void FN(leaf_col_sumsq)(const void *x, const void *mean, int64_t rows, int64_t cols, void *out, int accumulate)
-{
-    int64_t c;
-    for (c = 0; c + VL <= cols; c += VL)
-        FN(column_stripe)(1, (const REAL *)x + c, NULL, (const REAL *)mean + c, rows, cols, VL, (REAL *)out + c, NULL,
-                          accumulate);
-    if (c < cols)
-        FN(column_stripe)(1, (const REAL *)x + c, NULL, (const REAL *)mean + c, rows, cols, (int)(cols - c),
-                          (REAL *)out + c, NULL, accumulate);
-}
-
-static void FN(leaf_col_dots)(const void *dy, const void *x, const void *mean, int64_t rows, int64_t cols,
-                              void *sum_dy, void *sum_dy_x, int accumulate)
-{
-    int64_t c;
-    for (c = 0; c + VL <= cols; c += VL)
-        FN(column_stripe)(2, (const REAL *)x + c, (const REAL *)dy + c, (const REAL *)mean + c, rows, cols, VL,
-                          (REAL *)sum_dy + c, (REAL *)sum_dy_x + c, accumulate);
-    if (c < cols)
-        FN(column_stripe)(2, (const REAL *)x + c, (const REAL *)dy + c, (const REAL *)mean + c, rows, cols,
-                          (int)(cols - c), (REAL *)sum_dy + c, (REAL *)sum_dy_x + c, accumulate);
+        FN(column_stripe)((const REAL *)x + c, rows, cols, (int)(cols - c), (REAL *)out + c, accumulate);
 }
 
 #undef ROW_RUN
-
-static void FN(leaf_norm_apply)(const void *x_, const void *mean_, const void *scale_, const void *shift_, void *y_,
-                                int64_t rows, int64_t cols)
-{
-    const REAL *mean = mean_, *scale = scale_, *shift = shift_;
-    int64_t r, c;
-    for (c = 0; c < cols; c += VL) {
-        int n = cols - c < VL ? (int)(cols - c) : VL;
-        vec m = v_load_n(mean + c, n), a = v_load_n(scale + c, n), b = v_load_n(shift + c, n);
-        const REAL *x = (const REAL *)x_ + c;
-        REAL *y = (REAL *)y_ + c;
-        if (n == VL)
-            for (r = 0; r < rows; r++, x += cols, y += cols)
-                v_store(y, v_fma(v_load(x) - m, a, b));
-        else
-            for (r = 0; r < rows; r++, x += cols, y += cols)
-                v_store_n(y, v_fma(v_load_n(x, n) - m, a, b), n);
-    }
-}
-
-static void FN(leaf_norm_back)(const void *dy_, const void *x_, const void *mean_, const void *p_, const void *q_,
-                               const void *r_, void *dx_, int64_t rows, int64_t cols)
-{
-    int64_t i, c;
-    for (c = 0; c < cols; c += VL) {
-        int n = cols - c < VL ? (int)(cols - c) : VL;
-        vec m = v_load_n((const REAL *)mean_ + c, n), p = v_load_n((const REAL *)p_ + c, n);
-        vec q = v_load_n((const REAL *)q_ + c, n), r = v_load_n((const REAL *)r_ + c, n);
-        const REAL *x = (const REAL *)x_ + c, *dy = (const REAL *)dy_ + c;
-        REAL *dx = (REAL *)dx_ + c;
-        if (n == VL)
-            for (i = 0; i < rows; i++, x += cols, dy += cols, dx += cols)
-                v_store(dx, p * v_load(dy) - q * (v_load(x) - m) - r);
-        else
-            for (i = 0; i < rows; i++, x += cols, dy += cols, dx += cols)
-                v_store_n(dx, p * v_load_n(dy, n) - q * (v_load_n(x, n) - m) - r, n);
-    }
-}
 
 /* ----------------------------------------------------------------------------------------------------- optimizers */
 

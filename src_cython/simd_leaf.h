@@ -23,6 +23,7 @@
 #include "simd_vector.h"
 #include "simd_elementwise.h"
 #include "simd_gemm.h"
+#include "simd_more.h"
 
 static const leaf_t FN(leaves) = {
     LEVEL_NAME,
@@ -44,14 +45,17 @@ static const leaf_t FN(leaves) = {
     FN(leaf_softmax),
     FN(leaf_softmax_back),
     FN(leaf_col_sum),
-    FN(leaf_col_sumsq),
-    FN(leaf_col_dots),
-    FN(leaf_norm_apply),
-    FN(leaf_norm_back),
     FN(leaf_transpose),
     FN(leaf_gemm),
     FN(leaf_sgd),
     FN(leaf_adam),
+    FN(leaf_argmax),
+    FN(leaf_softmax_loss),
+    FN(leaf_sum_deviations),
+    FN(leaf_sum_squares),
+    FN(leaf_sum_slopes),
+    FN(leaf_normalize),
+    FN(leaf_normalize_back),
 };
 
 #undef REAL
