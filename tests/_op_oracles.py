@@ -1,0 +1,165 @@
+"""PyTorch's answers to the questions of ``_op_runs.py``: the same arguments in, float64 arrays out.
+
+They hold for inputs of any size: the golden files keep the small ones, ``test_oracles_torch.py`` asks for the others.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from _op_inputs import live_steps
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+
+def leaf(array):
+    """Return a float64 tensor that gathers a gradient."""
+    return torch.tensor(np.asarray(array, np.float64), requires_grad=True)
+
+
+def oracle_linear(x, w, dy, b=None):
+    """torch.nn.functional.linear."""
+    tx, tw, tb = leaf(x), leaf(w), None if b is None else leaf(b)
+    y = F.linear(tx, tw.T, tb)
+    y.backward(torch.tensor(dy))
+    out = {"y": y, "dx": tx.grad, "dw": tw.grad}
+    if b is not None:
+        out["db"] = tb.grad
+    return arrays(out)
+
+
+def oracle_activation(name, x, dy):
+    """torch.sigmoid, tanh, relu, softmax."""
+    tx = leaf(x)
+    y = torch.softmax(tx, -1) if name == "softmax" else getattr(torch, name)(tx)
+    y.backward(torch.tensor(dy))
+    return arrays({"y": y, "dx": tx.grad})
+
+
+def oracle_batchnorm(x, gamma, beta, running_mean, running_var, dy, momentum, eps, lengths=None):
+    """torch.nn.functional.batch_norm over the rows that are not padding; padding has y, but no gradient."""
+    tx, tgamma, tbeta = leaf(x), leaf(gamma), leaf(beta)
+    rows = tx.reshape(-1, x.shape[-1])
+    if lengths is not None:
+        rows = rows[torch.tensor(live_steps(*x.shape[:2], lengths).reshape(-1))]
+    mean, var = torch.tensor(running_mean), torch.tensor(running_var)
+    d = torch.tensor(dy).reshape(-1, x.shape[-1])
+    if lengths is not None:
+        d = d[torch.tensor(live_steps(*x.shape[:2], lengths).reshape(-1))]
+    F.batch_norm(rows, mean, var, tgamma, tbeta, True, momentum, eps).backward(d)
+    with torch.no_grad():
+        own = rows.mean(0), rows.var(0, unbiased=False)
+        every = torch.tensor(x).reshape(-1, x.shape[-1])
+        y = F.batch_norm(every, *own, tgamma, tbeta, False, 0.0, eps).reshape(x.shape)
+        y_inference = F.batch_norm(every, mean, var, tgamma, tbeta, False, 0.0, eps).reshape(x.shape)
+    return arrays({"y": y, "dx": tx.grad, "y_inference": y_inference, "running_mean": mean, "running_var": var,
+                   "dgamma": tgamma.grad, "dbeta": tbeta.grad})
+
+
+def oracle_lstm(x, steps, w_ih, w_hh, b, w_ih_r=None, w_hh_r=None, b_r=None, h0=None, c0=None, lengths=None,
+                dy=None, dh_n=None, dc_n=None):
+    """torch.nn.LSTM on packed sequences; one of length 0, which torch refuses, leaves the states as they were."""
+    H, D = w_hh.shape[0], 1 if w_ih_r is None else 2
+    B, _, I = x.shape
+    net = torch.nn.LSTM(I, H, batch_first=True, bidirectional=D == 2).double()
+    for suffix, (w, u, bias) in {"": (w_ih, w_hh, b), "_reverse": (w_ih_r, w_hh_r, b_r)}.items():
+        if w is not None:
+            with torch.no_grad():
+                getattr(net, "weight_ih_l0" + suffix).copy_(torch.tensor(w.T.copy()))
+                getattr(net, "weight_hh_l0" + suffix).copy_(torch.tensor(u.T.copy()))
+                getattr(net, "bias_ih_l0" + suffix).copy_(torch.tensor(0.75 * bias))  # b = b_ih + b_hh
+                getattr(net, "bias_hh_l0" + suffix).copy_(torch.tensor(0.25 * bias))
+    tx = leaf(x)
+    th0, tc0 = (leaf(np.zeros((B, D * H)) if s is None else s) for s in (h0, c0))
+    own = np.full(B, steps) if lengths is None else np.asarray(lengths)
+    alive = torch.tensor(np.flatnonzero(own > 0))
+    y = torch.zeros(B, steps, D * H, dtype=torch.float64)
+    h_n, c_n = th0.clone(), tc0.clone()
+    if len(alive):
+        packed = pack_padded_sequence(tx.expand(B, steps, I)[alive], torch.tensor(own[own > 0]), batch_first=True,
+                                      enforce_sorted=False)
+        states = [s[alive].reshape(-1, D, H).transpose(0, 1).contiguous() for s in (th0, tc0)]
+        ys, (hs, cs) = net(packed, tuple(states))
+        ys, _ = pad_packed_sequence(ys, batch_first=True, total_length=steps)
+        y = y.index_copy(0, alive, ys)
+        h_n = h_n.index_copy(0, alive, hs.transpose(0, 1).reshape(-1, D * H))
+        c_n = c_n.index_copy(0, alive, cs.transpose(0, 1).reshape(-1, D * H))
+    total = sum((value * torch.tensor(d)).sum() for value, d in ((y, dy), (h_n, dh_n), (c_n, dc_n)) if d is not None)
+    total.backward()
+    out = {"y": y, "h_n": h_n, "c_n": c_n, "dx": tx.grad}
+    if h0 is not None:
+        out |= {"dh0": th0.grad, "dc0": tc0.grad}
+    for suffix, theirs in (("", ""), ("_r", "_reverse"))[:D]:
+        out["dw_ih" + suffix] = getattr(net, "weight_ih_l0" + theirs).grad.T
+        out["dw_hh" + suffix] = getattr(net, "weight_hh_l0" + theirs).grad.T
+        out["db" + suffix] = getattr(net, "bias_ih_l0" + theirs).grad
+    return arrays(out)
+
+
+def oracle_loss(name, y, target=None, labels=None, weight=None, lengths=None, mean=1, count=-1):
+    """Torch's own losses and, without weights and padding, torch's own reductions."""
+    ty, features = leaf(y), y.shape[-1]
+    t = None if target is None else torch.tensor(target)
+    flat = None if labels is None else torch.tensor(labels).reshape(-1)
+
+    def loss(reduction):
+        if name == "mse_loss":
+            return F.mse_loss(ty, t, reduction=reduction)
+        if name == "binary_crossentropy_loss":
+            return F.binary_cross_entropy(ty, t, reduction=reduction)
+        if name == "sigmoid_binary_crossentropy_loss":
+            return F.binary_cross_entropy_with_logits(ty, t, reduction=reduction)
+        rows = ty.reshape(-1, features)
+        if name == "softmax_crossentropy_loss":
+            result = F.cross_entropy(rows, flat if t is None else t.reshape(-1, features), reduction=reduction)
+        elif t is None:
+            result = F.nll_loss(torch.log(rows), flat, reduction=reduction)
+        else:
+            each = torch.special.xlogy(t.reshape(-1, features), rows).sum(-1).neg()
+            result = {"none": each, "mean": each.mean(), "sum": each.sum()}[reduction]
+        return result.reshape(y.shape[:-1]) if reduction == "none" else result
+
+    if weight is None and lengths is None and count < 0:
+        value = loss("mean" if mean else "sum")
+    else:
+        each = loss("none")
+        per_row = each.ndim == y.ndim - 1
+        rows = each if per_row else each.sum(-1)
+        live = live_steps(*y.shape[:-1], lengths) if y.ndim == 3 else np.ones(len(y), bool)
+        w = np.ones(live.shape) if weight is None else weight if y.ndim == 3 else weight.reshape(-1)
+        value = (rows * torch.tensor(live * w)).sum()
+        if mean:
+            value = value / ((count if count >= 0 else live.sum()) * (1 if per_row else features))
+    value.backward()
+    return arrays({"value": value, "dy": ty.grad})
+
+
+def oracle_optimizer(kind, params, grads, rates, momentum=0.0, nesterov=0, weight_decay=0.0, betas=(0.9, 0.999),
+                     eps=1e-8):
+    """torch.optim.SGD, Adam, and AdamW where there is weight decay."""
+    p = leaf(params)
+    if kind == "sgd":
+        optimizer = torch.optim.SGD([p], lr=1.0, momentum=momentum, nesterov=bool(nesterov), weight_decay=weight_decay)
+    elif weight_decay:
+        optimizer = torch.optim.AdamW([p], lr=1.0, betas=tuple(betas), eps=eps, weight_decay=weight_decay)
+    else:
+        optimizer = torch.optim.Adam([p], lr=1.0, betas=tuple(betas), eps=eps)
+    trajectory = []
+    for gradient, rate in zip(grads, rates, strict=True):
+        optimizer.param_groups[0]["lr"] = float(rate)
+        p.grad = torch.tensor(gradient)
+        optimizer.step()
+        trajectory.append(p.detach().numpy().copy())
+    return {"trajectory": np.stack(trajectory)}
+
+
+def oracle_clip(parts, max_norm):
+    """torch.nn.utils.clip_grad_norm_ over the gradients of several parameters."""
+    tensors = [leaf(part) for part in parts]
+    for tensor, part in zip(tensors, parts, strict=True):
+        tensor.grad = torch.tensor(part)
+    torch.nn.utils.clip_grad_norm_(tensors, max_norm)
+    return [tensor.grad.numpy() for tensor in tensors]
+
+
+def arrays(tensors):
+    """Return contiguous NumPy arrays; a number becomes a 0-d array."""
+    return {key: np.ascontiguousarray(value.detach().numpy()).reshape(value.shape) for key, value in tensors.items()}

@@ -1,0 +1,136 @@
+"""Every kernel against PyTorch, live: larger sizes than the golden files hold, and both dtypes.
+
+Torch computes in float64. The golden files are recomputed and compared as well, so that none goes out of date.
+"""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the oracle of these tests; the golden files hold its answers for small sizes")
+
+import _op_inputs as draw
+import _op_oracles as oracle
+import _op_runs as runs
+from _helpers import assert_close
+from golden.make_golden import CASES, HERE, compute
+
+pytestmark = pytest.mark.oracle
+
+DTYPES = ["float64", "float32"]
+
+
+def ragged(rng, B, T):
+    """Lengths between 0 and T, both ends included."""
+    lengths = rng.integers(0, T + 1, B)
+    lengths[0], lengths[-1] = 0, T
+    return lengths
+
+
+@pytest.mark.parametrize("family", CASES)
+def test_golden_files_are_up_to_date(family):
+    contents = compute(family)
+    with np.load(HERE / f"{family}.npz") as file:
+        assert sorted(file.files) == sorted(contents)
+        for key in file.files:
+            if contents[key].dtype.kind == "f":
+                assert_close(file[key], contents[key], 1e-13, name=key)
+            else:
+                np.testing.assert_array_equal(file[key], contents[key], err_msg=key)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("lead", "K", "N"), [((1,), 128, 64), ((17,), 33, 40), ((256,), 40, 13), ((16, 5), 64, 10), ((128,), 200, 100)]
+)
+@pytest.mark.usefixtures("backend")
+def test_linear(rng, lead, K, N, dtype):
+    case = draw.linear_inputs(rng, lead, K, N)
+    runs.assert_agrees(runs.run_linear(**runs.cast(case, dtype)), oracle.oracle_linear(**case), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (33, 65), (8, 10, 40), (1, 1000)])
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "relu", "softmax"])
+@pytest.mark.usefixtures("backend")
+def test_activation(rng, name, shape, dtype):
+    case = {"name": name, **draw.activation_inputs(rng, *shape, scale=4.0)}
+    runs.assert_agrees(runs.run_activation(**runs.cast(case, dtype)), oracle.oracle_activation(**case), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("shape", "padded"), [
+    ((5, 1), False), ((256, 40), False), ((32, 5, 40), False), ((32, 5, 40), True), ((9, 7, 33), True)])
+@pytest.mark.usefixtures("backend")
+def test_batchnorm(rng, shape, padded, dtype):
+    case = draw.batchnorm_inputs(rng, *shape, lengths=ragged(rng, *shape[:2]) if padded else None)
+    runs.assert_agrees(runs.run_batchnorm(**runs.cast(case, dtype)), oracle.oracle_batchnorm(**case), dtype)
+
+
+#: B, T, I, H: one row and many, sizes that fill vectors and sizes that do not, the tutorials', one past every block.
+LSTM_SIZES = [(1, 1, 1, 1), (1, 10, 16, 16), (1, 12, 64, 64), (1, 6, 100, 130), (2, 9, 5, 7), (32, 8, 32, 32),
+              (33, 5, 13, 20), (40, 5, 40, 20), (17, 3, 20, 65), (5, 40, 3, 12), (16, 4, 128, 128)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("sizes", LSTM_SIZES)
+@pytest.mark.usefixtures("backend")
+def test_lstm(rng, sizes, directions, dtype):
+    case = draw.lstm_inputs(rng, *sizes, directions)
+    runs.assert_agrees(runs.run_lstm(**runs.cast(case, dtype)), oracle.oracle_lstm(**case), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("sizes", [(2, 9, 5, 7), (33, 5, 13, 20), (32, 8, 32, 32), (17, 3, 20, 65)])
+@pytest.mark.parametrize("kind", ["ragged", "repeated", "ragged_repeated", "last", "no_states"])
+@pytest.mark.usefixtures("backend")
+def test_lstm_variants(rng, kind, sizes, directions, dtype):
+    options = {"repeated": "repeated" in kind, "last_only": kind == "last", "initial": kind != "no_states"}
+    if "ragged" in kind:
+        options["lengths"] = ragged(rng, *sizes[:2])
+    case = draw.lstm_inputs(rng, *sizes, directions, **options)
+    runs.assert_agrees(runs.run_lstm(**runs.cast(case, dtype)), oracle.oracle_lstm(**case), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("mean", [0, 1])
+@pytest.mark.parametrize("shape", [(1, 1), (256, 13), (1, 100), (32, 5, 13), (7, 9, 33)])
+@pytest.mark.parametrize(("name", "labels"), [(n, False) for n in draw.LOSSES] + [(n, True) for n in draw.CLASS_LOSSES])
+@pytest.mark.usefixtures("backend")
+def test_loss(rng, name, labels, shape, mean, dtype):
+    for weighted in (False, True):
+        options = {"weight": "example"} if weighted else {}
+        if weighted and len(shape) == 3:
+            options |= {"weight": "step", "lengths": ragged(rng, *shape[:2])}
+        case = draw.loss_inputs(rng, name, *shape, labels=labels, mean=mean, **options)
+        runs.assert_agrees(runs.run_loss(**runs.cast(case, dtype)), oracle.oracle_loss(**case), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("P", [1, 100, 3001])
+@pytest.mark.parametrize("options", [
+    {"kind": "sgd"},
+    {"kind": "sgd", "weight_decay": 0.1},
+    {"kind": "sgd", "momentum": 0.9},
+    {"kind": "sgd", "momentum": 0.9, "nesterov": 1, "weight_decay": 0.1},
+    {"kind": "adam"},
+    {"kind": "adam", "betas": (0.8, 0.95), "eps": 1e-3},
+    {"kind": "adam", "weight_decay": 0.3},
+], ids=lambda options: "-".join(map(str, options.values())))
+@pytest.mark.usefixtures("backend")
+def test_optimizer(rng, options, P, dtype):
+    case = draw.optimizer_inputs(rng, P=P, **options)
+    runs.assert_agrees(runs.run_optimizer(**runs.cast(case, dtype)), oracle.oracle_optimizer(**case), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("max_norm", [0.5, 4.0, 1e3])
+@pytest.mark.usefixtures("backend")
+def test_clip(rng, max_norm, dtype):
+    """Torch divides by norm + 1e-6, which is the difference that is left."""
+    parts = [draw.normal(rng, n) for n in (7, 33, 1)]
+    expected = oracle.oracle_clip(parts, max_norm)
+    flat = np.concatenate(parts).astype(dtype)
+    runs.kernels.clip_gradients(flat, np.array([[0, 7], [7, 33], [40, 1]], dtype=np.int64), max_norm)
+    assert_close(flat, np.concatenate(expected), 1e-6)
