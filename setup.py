@@ -82,4 +82,7 @@ def extensions():
                      build_dir="build/cython", quiet=True)
 
 
-setup(ext_modules=[] if switch("FASTNN_SKIP_COMPILED") else extensions())
+setup(
+    ext_modules=[] if switch("FASTNN_SKIP_COMPILED") else extensions(),
+    options={"build_ext": {"parallel": os.cpu_count()}},
+)

@@ -117,6 +117,11 @@ def simd_level() -> str | None:
     return None if _compiled is None else _compiled.simd_level()
 
 
+def product_policy() -> str:
+    """Return in words who computes matrix products."""
+    return "NumPy's BLAS" if _name == "numpy" or _compiled is None else _compiled.product_policy()
+
+
 def reason() -> str:
     """Return why the backend in use was chosen, in words."""
     return _reason

@@ -113,8 +113,8 @@ class Batch:
         named["labels" if data.is_labels else "target"] = y
         self.gathers = [(data.x, x), (data.y, y)]
         if data.lengths is not None:
-            named["lengths"] = np.empty(size, np.int64)
-            self.gathers.append((data.lengths, named["lengths"]))
+            named["lengths"] = lengths = np.empty(size, np.int64)
+            self.gathers.append((data.lengths, lengths))
         if mode == "fit":
             assert model.optimizer is not None
             named |= {"segments": model.vectors.segments(), **model.optimizer.memory()}

@@ -78,24 +78,24 @@ cdef int fill_tensor(tensor_t* t, object array) except -1:
 cdef int launch(int kernel, tuple tensors, tuple scalars=(), bint accumulate=False) except -1:
     """Run one kernel on arrays: the arguments of its Python twin, in the same order.
 
-    The first array decides the type; beside it, statistics are float64 always, labels and lengths int64.
+    The first array given decides the type; beside it, statistics are float64 always, labels and lengths int64.
     """
     cdef args_t a
-    cdef int i, is_double = 0
+    cdef int i, is_double = -1
     cdef cnp.ndarray array
     for i in range(len(tensors)):
         fill_tensor(&a.t[i], tensors[i])
         if tensors[i] is None:
             continue
         array = tensors[i]
-        if i == 0:
+        if is_double < 0:
             is_double = cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT64
-        elif is_double and cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT32:
+        elif is_double == 1 and cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT32:
             raise TypeError("kernel: expected arrays of one dtype, got float64 and float32.")
     for i in range(len(scalars)):
         a.s[i] = scalars[i]
     a.accumulate = accumulate
-    cdef kernel_t function = table[kernel][is_double]
+    cdef kernel_t function = table[kernel][is_double == 1]
     with nogil:
         function(&a, NULL)
     return 0

@@ -1,0 +1,349 @@
+"""Walk a program's calls below the interpreter: the twin of ``fastnn/_reference/program.py``.
+
+An executor holds the calls of one program with offsets in place of pointers and never changes. A workspace holds an
+arena and a copy of the calls' arguments with pointers, which are worked out anew only when an array has moved. The walk
+itself, and a slice of whole training steps, run without the GIL.
+"""
+
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
+
+cimport numpy as cnp
+
+import numpy as np
+
+from fastnn._compiled.kernel cimport MAX_SCALARS, MAX_TENSORS, args_t, kernel_t, lookup
+
+from fastnn._compiled.kernel import kernel_id
+
+cdef extern from "<time.h>" nogil:
+    cdef struct timespec:
+        long tv_sec
+        long tv_nsec
+    int TIME_UTC
+    int timespec_get(timespec*, int)
+
+cnp.import_array()
+
+__all__ = ["Executor"]
+
+cdef enum:
+    ALIGNMENT = 64
+    MAX_FEEDS = 8
+
+
+cdef double now() noexcept nogil:
+    cdef timespec t
+    timespec_get(&t, TIME_UTC)
+    return t.tv_sec + 1e-9 * t.tv_nsec
+
+
+cdef struct slot_t:
+    int base          # -1: the argument is None
+    int64_t offset    # bytes
+
+cdef struct call_t:
+    kernel_t function
+    int n_tensors
+    bint adds
+    slot_t slots[MAX_TENSORS]
+    args_t args       # all but the pointers
+
+cdef struct section_t:
+    int first
+    int last
+
+
+# -- gathering: rows of the data into a batch, cast on the way --------------------------------------------------
+
+ctypedef fused source_t:
+    uint8_t
+    int8_t
+    uint16_t
+    int16_t
+    uint32_t
+    int32_t
+    uint64_t
+    int64_t
+    float
+    double
+
+ctypedef fused batch_t:
+    float
+    double
+
+ctypedef void (*gather_t)(const void*, const int64_t*, int64_t, int64_t, void*) noexcept nogil
+
+
+cdef void gather_same(const void* source, const int64_t* index, int64_t n, int64_t row, void* batch) noexcept nogil:
+    """Copy n rows of ``row`` bytes."""
+    cdef int64_t i
+    for i in range(n):
+        memcpy(<char*>batch + i * row, <const char*>source + index[i] * row, row)
+
+
+cdef void gather_cast(const source_t* source, const int64_t* index, int64_t n, int64_t row,
+                      batch_t* batch) noexcept nogil:
+    """Cast n rows of ``row`` elements."""
+    cdef int64_t i, j
+    cdef const source_t* s
+    for i in range(n):
+        s = source + index[i] * row
+        for j in range(row):
+            batch[i * row + j] = <batch_t>s[j]
+
+
+cdef gather_t find_gather(str source, batch_t* _) except NULL:
+    """Choose the loop for a NumPy type by kind and size, as ``u1``."""
+    if source == "u1" or source == "b1":
+        return <gather_t><void*>gather_cast[uint8_t, batch_t]
+    if source == "i1":
+        return <gather_t><void*>gather_cast[int8_t, batch_t]
+    if source == "u2":
+        return <gather_t><void*>gather_cast[uint16_t, batch_t]
+    if source == "i2":
+        return <gather_t><void*>gather_cast[int16_t, batch_t]
+    if source == "u4":
+        return <gather_t><void*>gather_cast[uint32_t, batch_t]
+    if source == "i4":
+        return <gather_t><void*>gather_cast[int32_t, batch_t]
+    if source == "u8":
+        return <gather_t><void*>gather_cast[uint64_t, batch_t]
+    if source == "i8":
+        return <gather_t><void*>gather_cast[int64_t, batch_t]
+    if source == "f4":
+        return <gather_t><void*>gather_cast[float, batch_t]
+    if source == "f8":
+        return <gather_t><void*>gather_cast[double, batch_t]
+    raise TypeError(f"gather: expected real numbers of at most 8 bytes, got NumPy type {source!r}.")
+
+
+cdef struct feed_t:
+    gather_t function
+    const void* source
+    void* batch
+    int64_t row
+
+
+cdef int fill_feeds(list gathers, feed_t* feeds) except -1:
+    cdef cnp.ndarray source, batch
+    cdef int k
+    cdef float* f = NULL
+    cdef double* d = NULL
+    if len(gathers) > MAX_FEEDS:
+        raise ValueError(f"gather: expected at most {MAX_FEEDS} arrays, got {len(gathers)}.")
+    for k in range(len(gathers)):
+        source, batch = gathers[k]
+        feeds[k].source = cnp.PyArray_DATA(source)
+        feeds[k].batch = cnp.PyArray_DATA(batch)
+        feeds[k].row = batch.size // batch.shape[0]
+        kind = source.dtype.str[1:]
+        if kind == batch.dtype.str[1:]:
+            feeds[k].function = gather_same
+            feeds[k].row *= batch.itemsize
+        elif batch.itemsize == 8:
+            feeds[k].function = find_gather(kind, d)
+        else:
+            feeds[k].function = find_gather(kind, f)
+    return 0
+
+
+# -- memory of one run ----------------------------------------------------------------------------------------------
+
+cdef class Workspace:
+    """The arena of one run and the calls' arguments with pointers into it."""
+
+    cdef char* memory
+    cdef char* arena
+    cdef args_t* args
+    cdef void** bases
+    cdef int n_bases
+    cdef bint resolved
+    cdef list arrays      # keeps alive what the pointers point to
+
+    def __dealloc__(self):
+        free(self.memory)
+        free(self.args)
+        free(self.bases)
+
+
+cdef class Executor:
+    """Lists of bound calls; see the twin for the arguments."""
+
+    cdef call_t* calls
+    cdef int n_calls
+    cdef int n_bases
+    cdef int64_t arena_bytes
+    cdef dict numbers     # name of a section -> its number
+    cdef section_t[8] sections
+
+    def __cinit__(self, dict sections, int n_bases, int64_t arena_bytes, dtype):
+        cdef int k = 0, i, is_double = np.dtype(dtype).itemsize == 8
+        cdef call_t* call
+        self.n_bases, self.arena_bytes = n_bases, arena_bytes
+        self.n_calls = sum(len(calls) for calls in sections.values())
+        self.calls = <call_t*>calloc(max(self.n_calls, 1), sizeof(call_t))
+        if self.calls == NULL:
+            raise MemoryError()
+        self.numbers = {}
+        for name, bound in sections.items():
+            i = len(self.numbers)
+            self.numbers[name] = i
+            self.sections[i].first = k
+            for kernel, slots, scalars, adds in bound:
+                call = &self.calls[k]
+                call.function = lookup(kernel_id(kernel), is_double)
+                call.adds = adds
+                if len(slots) > MAX_TENSORS or len(scalars) > MAX_SCALARS:
+                    raise ValueError(f"{kernel}: too many arguments for kernel.pxd's args_t.")
+                call.n_tensors = len(slots)
+                fill_call(call, slots, scalars)
+                k += 1
+            self.sections[i].last = k
+
+    def __dealloc__(self):
+        free(self.calls)
+
+    def workspace(self):
+        """Return memory to run in; one for each concurrent run."""
+        cdef Workspace w = Workspace.__new__(Workspace)
+        cdef int k
+        w.memory = <char*>malloc(self.arena_bytes + ALIGNMENT)
+        w.args = <args_t*>malloc(max(self.n_calls, 1) * sizeof(args_t))
+        w.bases = <void**>calloc(self.n_bases, sizeof(void*))
+        if w.memory == NULL or w.args == NULL or w.bases == NULL:
+            raise MemoryError(f"a workspace of {self.arena_bytes} bytes could not be had; use smaller batches.")
+        # Float numbers that nobody wrote would be found at once.
+        memset(w.memory, 0xFF, self.arena_bytes + ALIGNMENT)
+        w.arena = <char*>((<size_t>w.memory + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT)
+        w.n_bases = self.n_bases
+        w.bases[0] = w.arena
+        for k in range(self.n_calls):
+            w.args[k] = self.calls[k].args
+        return w
+
+    cdef int bind(self, Workspace w, list arrays) except -1:
+        """Work out the pointers, unless all arrays stand where they stood at the last run."""
+        cdef int i, k
+        cdef bint moved = not w.resolved
+        cdef void* data
+        cdef slot_t* slot
+        if len(arrays) != self.n_bases or w.n_bases != self.n_bases:
+            raise ValueError(f"run: expected {self.n_bases} arrays, got {len(arrays)}.")
+        for i in range(1, self.n_bases):
+            data = NULL if arrays[i] is None else cnp.PyArray_DATA(<cnp.ndarray>arrays[i])
+            if data != w.bases[i]:
+                w.bases[i] = data
+                moved = True
+        w.arrays = arrays
+        if not moved:
+            return 0
+        for k in range(self.n_calls):
+            for i in range(self.calls[k].n_tensors):
+                slot = &self.calls[k].slots[i]
+                if slot.base >= 0 and w.bases[slot.base] != NULL:
+                    w.args[k].t[i].data = <char*>w.bases[slot.base] + slot.offset
+                else:
+                    w.args[k].t[i].data = NULL
+        w.resolved = True
+        return 0
+
+    cdef void walk(self, section_t section, args_t* args, bint accumulate) noexcept nogil:
+        cdef int k
+        for k in range(section.first, section.last):
+            args[k].accumulate = accumulate or self.calls[k].adds
+            self.calls[k].function(&args[k], NULL)
+
+    def run(self, str section, Workspace workspace, list arrays, bint accumulate=False):
+        """Run one list of calls; ``arrays`` are the memory blocks in order, the first (the arena) is ignored."""
+        cdef section_t s = self.sections[<int>self.numbers[section]]
+        self.bind(workspace, arrays)
+        cdef args_t* args = workspace.args
+        with nogil:
+            self.walk(s, args, accumulate)
+
+    def run_slice(
+        self, str section, Workspace workspace, list arrays, int64_t batch_size, tail, list gathers,
+        const int64_t[::1] index, int64_t position, int64_t per_epoch, double[:, ::1] stats,
+        double[:, :, ::1] history, double seconds,
+    ):
+        """Run whole batches of an epoch or several until time is up; see the twin."""
+        cdef section_t s = self.sections[<int>self.numbers[section]], tail_s
+        cdef feed_t feeds[MAX_FEEDS]
+        cdef feed_t tail_feeds[MAX_FEEDS]
+        cdef int n_feeds = len(gathers)
+        cdef Executor tail_executor = self
+        cdef Workspace tail_workspace = workspace
+        cdef int64_t tail_size = 0, n_stats = 2 * stats.shape[0]
+        self.bind(workspace, arrays)
+        fill_feeds(gathers, feeds)
+        tail_s = s
+        if tail is not None:
+            tail_executor, tail_workspace, tail_arrays, tail_size, tail_gathers = tail
+            tail_executor.bind(tail_workspace, tail_arrays)
+            fill_feeds(tail_gathers, tail_feeds)
+            tail_s = tail_executor.sections[<int>tail_executor.numbers[section]]
+        if len(index) == 0 or per_epoch <= 0:
+            return position
+
+        cdef args_t* args = workspace.args
+        cdef args_t* tail_args = tail_workspace.args
+        # A batch of the whole data is the same in each epoch: its order means nothing.
+        cdef bint once = batch_size == per_epoch, fed = False
+        cdef int64_t end = index.shape[0], row, since = 0, stride = 1
+        cdef double start = now(), elapsed
+        cdef int k
+        with nogil:
+            while position < end:
+                if per_epoch - position % per_epoch >= batch_size:
+                    if not (once and fed):
+                        for k in range(n_feeds):
+                            feeds[k].function(feeds[k].source, &index[position], batch_size, feeds[k].row, feeds[k].batch)
+                        fed = True
+                    self.walk(s, args, False)
+                    position += batch_size
+                else:
+                    for k in range(n_feeds):
+                        tail_feeds[k].function(
+                            tail_feeds[k].source, &index[position], tail_size, tail_feeds[k].row, tail_feeds[k].batch
+                        )
+                    tail_executor.walk(tail_s, tail_args, False)
+                    position += tail_size
+                if position % per_epoch == 0:
+                    row = position // per_epoch - 1
+                    memcpy(&history[row, 0, 0], &stats[0, 0], n_stats * sizeof(double))
+                    memset(&stats[0, 0], 0, n_stats * sizeof(double))
+                since += 1
+                if since >= stride:
+                    # Reading the clock costs as much as a tiny net's forward pass: look about every 100 us.
+                    elapsed = now() - start
+                    if elapsed >= seconds or elapsed < 0:
+                        break
+                    if elapsed < 1e-4 * (stride + 1) and stride < 1024:
+                        stride *= 2
+                    since = 0
+        return position
+
+
+cdef int fill_call(call_t* call, slots, scalars) except -1:
+    cdef int i, d
+    for i in range(len(slots)):
+        if slots[i] is None:
+            call.slots[i].base = -1
+            continue
+        base, offset, shape, _, repeated = slots[i]
+        call.slots[i].base = base
+        call.slots[i].offset = offset
+        d = len(shape)
+        call.args.t[i].n[0] = shape[0] if d >= 2 else 1
+        call.args.t[i].n[1] = shape[1] if d == 3 else 1
+        call.args.t[i].n[2] = shape[d - 1]
+        if repeated:
+            call.args.t[i].n[1] = repeated
+            call.args.t[i].repeated = True
+        call.args.t[i].rows = call.args.t[i].n[0] * call.args.t[i].n[1]
+        call.args.t[i].cols = call.args.t[i].n[2]
+    for i in range(len(scalars)):
+        call.args.s[i] = scalars[i]
+    return 0
