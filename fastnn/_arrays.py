@@ -7,8 +7,8 @@ header themselves and come here only for what they do not recognise, which is ei
 import numpy as np
 
 __all__ = [
-    "check_beta", "check_dtype", "check_float32", "check_length", "check_shape", "flag", "inner_size", "matrix", "number", "output",
-    "too_large", "vector",
+    "check_beta", "check_dtype", "check_float32", "check_length", "check_shape", "flag", "inner_size", "matrix",
+    "number", "output", "too_large", "vector",
 ]  # fmt: skip
 
 KINDS = {1: "a vector (1-D array)", 2: "a matrix (2-D array)"}
@@ -31,7 +31,7 @@ def _array(x, name, ndim):
             f"{name}: expected dtype float32 or float64, got {x.dtype}; convert it with {name}.astype(np.float32)."
         )
     if x.ndim != ndim:
-        cure = f"{name}.ravel()" if ndim == 1 else f"{name}[np.newaxis, :]" if x.ndim == 1 else f"{name}.reshape(rows, columns)"
+        cure = f"{name}.ravel()" if ndim == 1 else f"{name}.reshape(rows, columns)"
         raise ValueError(f"{name}: expected {KINDS[ndim]}, got shape {x.shape}; change it with {cure}.")
     return np.asarray(x)
 

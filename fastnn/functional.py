@@ -3,6 +3,7 @@
 The functions are those of the compiled core where it is installed, and obey :func:`fastnn.use_backend` at every call,
 also when they were imported by name.
 """
+# ruff: noqa: D103 - the docstrings are those of the kernels; what stands here tells type checkers the signatures
 
 from __future__ import annotations
 

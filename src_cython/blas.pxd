@@ -14,7 +14,7 @@ Conventions of every function here:
 """
 
 from blas_int cimport blas_int
-from libc.math cimport hypot
+from libc.math cimport fabs, hypot, sqrt
 from libc.stdint cimport int64_t
 from scipy.linalg cimport cython_blas as _blas
 
@@ -83,18 +83,24 @@ cdef inline floating dot(int64_t n, const floating* x, int64_t incx, const float
 
 
 cdef inline double dsdot(int64_t n, const float* x, int64_t incx, const float* y, int64_t incy) noexcept nogil:
-    """sum_i x_i y_i, products and sum in double"""
-    cdef double total = 0.0
-    cdef int64_t m, longest = _run(incx, incy)
-    cdef blas_int size, stepx, stepy
-    while n > 0:
-        m = min(n, longest)
-        size, stepx, stepy = <blas_int>m, _step(m, incx), _step(m, incy)
-        total += _blas.dsdot(&size, <float*>_lowest(x, m, incx), &stepx, <float*>_lowest(y, m, incy), &stepy)
-        x += m * incx
-        y += m * incy
-        n -= m
-    return total
+    """sum_i x_i y_i, products and sum in double
+
+    Not the BLAS's own: OpenBLAS adds up runs of float products in float, which is no better than sdot. Eight partial
+    sums, which the compiler keeps in vector registers.
+    """
+    cdef double[8] s = [0, 0, 0, 0, 0, 0, 0, 0]
+    cdef double rest = 0
+    cdef int64_t i = 0
+    cdef int j
+    if incx == 1 and incy == 1:
+        while i + 8 <= n:
+            for j in range(8):
+                s[j] += <double>x[i + j] * y[i + j]
+            i += 8
+    while i < n:
+        rest += <double>x[i * incx] * y[i * incy]
+        i += 1
+    return (((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]))) + rest
 
 
 cdef inline void axpy(int64_t n, floating alpha, const floating* x, int64_t incx,
@@ -161,6 +167,8 @@ cdef inline floating nrm2(int64_t n, const floating* x, int64_t incx) noexcept n
     if incx < 0:  # as in scal
         x += (n - 1) * incx
         incx = -incx
+    if incx == 0 and n > 0:
+        return <floating>(fabs(x[0]) * sqrt(<double>n))
     longest = _run(incx, incx)
     while n > 0:
         m = min(n, longest)
@@ -227,7 +235,8 @@ cdef inline void gemm(bint trans_a, bint trans_b, int64_t m, int64_t n, int64_t 
     """C = alpha op(A) op(B) + beta C, all row-major: op(A) (m, k), op(B) (k, n), C (m, n)"""
     # Column by column, C^T = alpha op(B)^T op(A)^T + beta C^T: the operands change places and keep their flags.
     cdef char flag_a = c'T' if trans_a else c'N', flag_b = c'T' if trans_b else c'N'
-    cdef blas_int rows = <blas_int>n, columns = <blas_int>m, depth = <blas_int>k
+    # OpenBLAS's kernels for small matrices multiply even by alpha = 0; a sum over nothing leaves beta C.
+    cdef blas_int rows = <blas_int>n, columns = <blas_int>m, depth = 0 if alpha == 0 else <blas_int>k
     cdef blas_int step_a = <blas_int>max(lda, <int64_t>1), step_b = <blas_int>max(ldb, <int64_t>1)
     cdef blas_int step_c = <blas_int>max(ldc, <int64_t>1)
     if m <= 0 or n <= 0:

@@ -86,7 +86,10 @@ cdef bint take_matrix(object x, matrix_t* m) noexcept:
         return False
     s0 >>= 3 if m.is_double else 2
     s1 >>= 3 if m.is_double else 2
-    # The stride of an axis of one element means nothing, and may be anything.
+    # The strides of an empty matrix and of an axis of one element mean nothing, and may be anything.
+    if m.rows == 0 or m.cols == 0:
+        m.transposed, m.ld = False, max(m.cols, 1)
+        return True
     if (m.cols <= 1 or s1 == 1) and (m.rows <= 1 or s0 >= max(m.cols, 1)):
         m.transposed, m.ld = False, s0 if m.rows > 1 else max(m.cols, 1)
         return True
