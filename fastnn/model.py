@@ -63,6 +63,8 @@ class Model:
         self._lock = threading.Lock()
         self._pending: tuple[Program, Any, dict[str, np.ndarray | None]] | None = None
         self._zeroed = True
+        # The short way of predict, for inputs just like the last one.
+        self._entry: Callable[[Any], np.ndarray | None] | None = None
 
     # -- the graph, and programs for shapes ---------------------------------------------------------------
 
@@ -120,7 +122,7 @@ class Model:
         """Drop all bound programs, as after a change of the loss or of the layers."""
         with self._lock:
             self._programs.clear()
-        self._pending = None
+        self._pending = self._entry = None
 
     def memory(self) -> dict[str, np.ndarray | None]:
         """Return the model's arrays under the names that programs use."""
@@ -194,18 +196,25 @@ class Model:
         >>> fnn.Sequential(fnn.Linear(2, 3), seed=0).predict(np.ones((4, 2))).shape
         (4, 3)
         """
+        entry = self._entry
+        if entry is not None and lengths is None and batch_size == 1024:
+            y = entry(x)
+            if y is not None:
+                return y
         array = self.check_input(x)
         size = training.check_count("batch_size", batch_size)
         long = None if lengths is None else check_lengths(lengths, array.shape)
         array = self.cast(array)
-        graph = self.graph(array.ndim, array.shape[-1])
         batch = len(array)
         if batch == 0:
             output = self.program((1, *array.shape[1:]), "predict", ragged=long is not None).output_shape
             return np.empty((0, *output[1:]), self.dtype)
-        del graph
         if batch <= size:
-            return self._infer(array, long)
+            y = self._infer(array, long)
+            if long is None:
+                program = self.program(array.shape, "predict", ragged=False)
+                self._entry = program.entry(self.memory(), array.shape)
+            return y
         parts = [self._infer(array[k : k + size], None if long is None else long[k : k + size])
                  for k in range(0, batch, size)]
         return np.concatenate(parts)

@@ -8,7 +8,7 @@ packs the arrays into one arena by their lifetimes. The result holds offsets, no
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -372,6 +372,11 @@ class Program:
     def arrays(self, named: dict[str, np.ndarray | None]) -> list[np.ndarray | None]:
         """Order memory blocks as the offsets number them; the arena comes from the workspace."""
         return [named.get(name) for name in self.bases]
+
+    def entry(self, named: dict[str, np.ndarray | None], input_shape: tuple[int, ...]) -> Callable[[Any], Any] | None:
+        """Return the short way from one input to a new output, for :meth:`fastnn.Model.predict`."""
+        places = self.bases.index("input"), self.bases.index("output")
+        return self.executor.entry("forward", self.arrays(named), *places, input_shape, self.output_shape)
 
     def run(self, section: str, named: dict[str, np.ndarray | None], workspace: Any, accumulate: bool = False) -> None:
         """Run one list of calls."""

@@ -13,7 +13,7 @@ cimport numpy as cnp
 
 import numpy as np
 
-from fastnn._compiled.kernel cimport MAX_SCALARS, MAX_TENSORS, args_t, kernel_t, lookup
+from fastnn._compiled.kernel cimport MAX_SCALARS, MAX_TENSORS, args_t, kernel_t, lookup, numpy_flag
 
 from fastnn._compiled.kernel import kernel_id
 
@@ -33,21 +33,23 @@ cdef enum:
     MAX_FEEDS = 8
 
 
+cdef bint* selected = numpy_flag()   # the NumPy backend is chosen: nothing here may run
+
+
 cdef double now() noexcept nogil:
     cdef timespec t
     timespec_get(&t, TIME_UTC)
     return t.tv_sec + 1e-9 * t.tv_nsec
 
 
-cdef struct slot_t:
-    int base          # -1: the argument is None
-    int64_t offset    # bytes
+cdef struct place_t:   # one tensor of one call, in the list of those that stand in one base
+    int call
+    int tensor
+    int64_t offset     # bytes
 
 cdef struct call_t:
     kernel_t function
-    int n_tensors
     bint adds
-    slot_t slots[MAX_TENSORS]
     args_t args       # all but the pointers
 
 cdef struct section_t:
@@ -159,7 +161,6 @@ cdef class Workspace:
     cdef args_t* args
     cdef void** bases
     cdef int n_bases
-    cdef bint resolved
     cdef list arrays      # keeps alive what the pointers point to
 
     def __dealloc__(self):
@@ -172,16 +173,21 @@ cdef class Executor:
     """Lists of bound calls; see the twin for the arguments."""
 
     cdef call_t* calls
+    cdef place_t* places  # sorted by base
+    cdef int* first_place # of each base, and the end
     cdef int n_calls
     cdef int n_bases
     cdef int64_t arena_bytes
+    cdef bint is_double
     cdef dict numbers     # name of a section -> its number
     cdef section_t[8] sections
 
     def __cinit__(self, dict sections, int n_bases, int64_t arena_bytes, dtype):
         cdef int k = 0, i, is_double = np.dtype(dtype).itemsize == 8
         cdef call_t* call
+        cdef list places = [[] for _ in range(n_bases)]
         self.n_bases, self.arena_bytes = n_bases, arena_bytes
+        self.is_double = is_double
         self.n_calls = sum(len(calls) for calls in sections.values())
         self.calls = <call_t*>calloc(max(self.n_calls, 1), sizeof(call_t))
         if self.calls == NULL:
@@ -197,13 +203,28 @@ cdef class Executor:
                 call.adds = adds
                 if len(slots) > MAX_TENSORS or len(scalars) > MAX_SCALARS:
                     raise ValueError(f"{kernel}: too many arguments for kernel.pxd's args_t.")
-                call.n_tensors = len(slots)
-                fill_call(call, slots, scalars)
+                fill_call(&call.args, slots, scalars)
+                for i, slot in enumerate(slots):
+                    if slot is not None:
+                        places[slot[0]].append((k, i, slot[1]))
                 k += 1
-            self.sections[i].last = k
+            self.sections[self.numbers[name]].last = k
+        self.places = <place_t*>malloc(max(sum(map(len, places)), 1) * sizeof(place_t))
+        self.first_place = <int*>malloc((n_bases + 1) * sizeof(int))
+        if self.places == NULL or self.first_place == NULL:
+            raise MemoryError()
+        k = 0
+        for i in range(n_bases):
+            self.first_place[i] = k
+            for place in places[i]:
+                self.places[k].call, self.places[k].tensor, self.places[k].offset = place
+                k += 1
+        self.first_place[n_bases] = k
 
     def __dealloc__(self):
         free(self.calls)
+        free(self.places)
+        free(self.first_place)
 
     def workspace(self):
         """Return memory to run in; one for each concurrent run."""
@@ -218,35 +239,31 @@ cdef class Executor:
         memset(w.memory, 0xFF, self.arena_bytes + ALIGNMENT)
         w.arena = <char*>((<size_t>w.memory + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT)
         w.n_bases = self.n_bases
-        w.bases[0] = w.arena
         for k in range(self.n_calls):
             w.args[k] = self.calls[k].args
+        self.point(w, 0, w.arena)
         return w
 
+    cdef void point(self, Workspace w, int base, void* data) noexcept nogil:
+        """Set the pointers of all tensors in one base."""
+        cdef int k
+        cdef place_t* place
+        w.bases[base] = data
+        for k in range(self.first_place[base], self.first_place[base + 1]):
+            place = &self.places[k]
+            w.args[place.call].t[place.tensor].data = NULL if data == NULL else <char*>data + place.offset
+
     cdef int bind(self, Workspace w, list arrays) except -1:
-        """Work out the pointers, unless all arrays stand where they stood at the last run."""
-        cdef int i, k
-        cdef bint moved = not w.resolved
+        """Work out the pointers into the arrays that do not stand where they stood at the last run."""
+        cdef int i
         cdef void* data
-        cdef slot_t* slot
         if len(arrays) != self.n_bases or w.n_bases != self.n_bases:
             raise ValueError(f"run: expected {self.n_bases} arrays, got {len(arrays)}.")
         for i in range(1, self.n_bases):
             data = NULL if arrays[i] is None else cnp.PyArray_DATA(<cnp.ndarray>arrays[i])
             if data != w.bases[i]:
-                w.bases[i] = data
-                moved = True
+                self.point(w, i, data)
         w.arrays = arrays
-        if not moved:
-            return 0
-        for k in range(self.n_calls):
-            for i in range(self.calls[k].n_tensors):
-                slot = &self.calls[k].slots[i]
-                if slot.base >= 0 and w.bases[slot.base] != NULL:
-                    w.args[k].t[i].data = <char*>w.bases[slot.base] + slot.offset
-                else:
-                    w.args[k].t[i].data = NULL
-        w.resolved = True
         return 0
 
     cdef void walk(self, section_t section, args_t* args, bint accumulate) noexcept nogil:
@@ -262,6 +279,21 @@ cdef class Executor:
         cdef args_t* args = workspace.args
         with nogil:
             self.walk(s, args, accumulate)
+
+    def entry(self, str section, list arrays, int input, int output, tuple input_shape, tuple output_shape):
+        """Return a callable for one input array; see the twin."""
+        cdef Entry e = Entry.__new__(Entry)
+        cdef int i
+        e.executor, e.section = self, self.sections[<int>self.numbers[section]]
+        e.arrays, e.free = list(arrays), []
+        e.input, e.output = input, output
+        e.n_input, e.n_output = len(input_shape), len(output_shape)
+        e.type_number = cnp.NPY_FLOAT64 if self.is_double else cnp.NPY_FLOAT32
+        for i in range(e.n_input):
+            e.input_shape[i] = input_shape[i]
+        for i in range(e.n_output):
+            e.output_shape[i] = output_shape[i]
+        return e
 
     def run_slice(
         self, str section, Workspace workspace, list arrays, int64_t batch_size, tail, list gathers,
@@ -326,24 +358,62 @@ cdef class Executor:
         return position
 
 
-cdef int fill_call(call_t* call, slots, scalars) except -1:
+cdef class Entry:
+    """The short way from one array to the output of a program; made by :meth:`Executor.entry`."""
+
+    cdef Executor executor
+    cdef section_t section
+    cdef list arrays, free
+    cdef int input, output, n_input, n_output, type_number
+    cdef cnp.npy_intp[3] input_shape
+    cdef cnp.npy_intp[3] output_shape
+
+    def __call__(self, x):
+        """Return the output; None if x is not exactly what the program was bound for, or the backend has changed."""
+        cdef int i
+        cdef cnp.ndarray a
+        cdef Workspace w
+        cdef args_t* args
+        if not cnp.PyArray_CheckExact(x) or selected[0]:
+            return None
+        a = <cnp.ndarray>x
+        if (cnp.PyArray_TYPE(a) != self.type_number or cnp.PyArray_NDIM(a) != self.n_input
+                or not cnp.PyArray_ISCARRAY_RO(a)):
+            return None
+        for i in range(self.n_input):
+            if cnp.PyArray_DIM(a, i) != self.input_shape[i]:
+                return None
+        y = cnp.PyArray_EMPTY(self.n_output, self.output_shape, self.type_number, 0)
+        if self.free:
+            w = <Workspace>self.free.pop()
+        else:
+            w = self.executor.workspace()
+            self.executor.bind(w, self.arrays)
+        self.executor.point(w, self.input, cnp.PyArray_DATA(a))
+        self.executor.point(w, self.output, cnp.PyArray_DATA(<cnp.ndarray>y))
+        args = w.args
+        with nogil:
+            self.executor.walk(self.section, args, False)
+        self.free.append(w)
+        return y
+
+
+cdef int fill_call(args_t* args, slots, scalars) except -1:
+    """Write down shapes and numbers."""
     cdef int i, d
     for i in range(len(slots)):
         if slots[i] is None:
-            call.slots[i].base = -1
             continue
-        base, offset, shape, _, repeated = slots[i]
-        call.slots[i].base = base
-        call.slots[i].offset = offset
+        _, _, shape, _, repeated = slots[i]
         d = len(shape)
-        call.args.t[i].n[0] = shape[0] if d >= 2 else 1
-        call.args.t[i].n[1] = shape[1] if d == 3 else 1
-        call.args.t[i].n[2] = shape[d - 1]
+        args.t[i].n[0] = shape[0] if d >= 2 else 1
+        args.t[i].n[1] = shape[1] if d == 3 else 1
+        args.t[i].n[2] = shape[d - 1]
         if repeated:
-            call.args.t[i].n[1] = repeated
-            call.args.t[i].repeated = True
-        call.args.t[i].rows = call.args.t[i].n[0] * call.args.t[i].n[1]
-        call.args.t[i].cols = call.args.t[i].n[2]
+            args.t[i].n[1] = repeated
+            args.t[i].repeated = True
+        args.t[i].rows = args.t[i].n[0] * args.t[i].n[1]
+        args.t[i].cols = args.t[i].n[2]
     for i in range(len(scalars)):
-        call.args.s[i] = scalars[i]
+        args.s[i] = scalars[i]
     return 0

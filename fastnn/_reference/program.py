@@ -67,6 +67,24 @@ class Executor:
             else:
                 KERNELS[kernel](*tensors, *numbers)
 
+    def entry(self, section, arrays, input, output, input_shape, output_shape):
+        """Return the short way from one array to the output: a callable ``entry(x)``, or None if there is none.
+
+        The callable returns a new array, or None if x is not exactly the kind of array that the program was bound for.
+        Walking the calls in Python costs so much more than checking x that there is no short way here.
+
+        Parameters
+        ----------
+        section : str
+            The list to run.
+        arrays : list
+            As for :meth:`run`; those of the input and the output do not matter.
+        input, output : int
+            Their numbers among the arrays.
+        input_shape, output_shape : tuple of int
+        """
+        return None
+
     def run_slice(
         self, section, workspace, arrays, batch_size, tail, gathers, index, position, per_epoch, stats, history, seconds
     ):
