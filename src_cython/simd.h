@@ -49,6 +49,22 @@ typedef struct leaf_t {
     void (*adam)(void *p, const void *g, void *m, void *v, int64_t n, double rate, double root, double beta1,
                  double beta2, double eps, double lr_decay);
 
+    /* Lanes: matrices (rows, LB) of LB = vectors * VL examples side by side, vectors 1 or 2; simd_lanes.h has more. */
+    int64_t STEP_UNITS;    /* units in a group of the weights of lstm_step */
+    int64_t PRODUCT_GROUP; /* largest group of rows in the matrix of lanes_product */
+    void (*to_lanes)(const void *x, int64_t stride, int64_t n, int64_t cols, void *out, int64_t vectors);
+    void (*from_lanes)(const void *in, int64_t vectors, int64_t n, int64_t cols, void *y, int64_t stride);
+    void (*lanes_product)(int64_t vectors, int64_t M, int64_t K, const void *a, const void *b, const void *bias,
+                          void *out, int accumulate);
+    void (*lanes_outer)(int64_t vectors, int64_t steps, int64_t M, const void *a, int64_t a_step, int64_t N,
+                        const void *d, int64_t d_step, void *out, int64_t ldo);
+    void (*lanes_sum)(int64_t vectors, int64_t steps, int64_t N, const void *d, int64_t d_step, void *out);
+    void (*lanes_hold)(int64_t vectors, int64_t rows, const void *live, const void *old, void *value);
+    void (*lstm_step)(int64_t vectors, int64_t inputs, int64_t H, const void *x, const void *h, const void *w,
+                      const void *start, int start_is_lanes, const void *c_prev, void *gates, void *c, void *h_new);
+    void (*lstm_dz)(int64_t vectors, int64_t H, const void *gates, const void *c_prev, const void *h, const void *dh,
+                    const void *dy, const void *live, void *dc, void *dz);
+
     /* simd_more.h. One row: the first of the largest entries (NaN is larger than anything); softmax and cross-entropy
      * with target or label: out (3,) gives the loss out[0] + out[1] log(out[2]), dy (may be NULL, may be y) is scaled. */
     int64_t (*argmax)(const void *x, int64_t n);
@@ -64,7 +80,7 @@ typedef struct leaf_t {
     void (*normalize)(const void *x, int64_t ld, const void *mean, const void *a, const void *b, void *y,
                       int64_t rows, int64_t cols); /* a (x - mean) + b */
     void (*normalize_back)(const void *dy, const void *x, int64_t ld, const void *mean, const void *a, const void *b,
-                           const void *c, void *dx, int64_t rows, int64_t cols); /* a dy - b (x - mean) - c */
+                           const void *c, void *dx, int64_t rows, int64_t cols); /* a (dy - b (x - mean) - c) */
 } leaf_t;
 
 #endif

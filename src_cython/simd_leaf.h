@@ -3,7 +3,7 @@
  *   IS_DOUBLE     0 or 1
  *   LEVEL         baseline, avx2 or avx512 (LEVEL_ID 0, 1, 2)
  *   VECTOR_BYTES  of one vector, 0 for plain numbers
- *   TILE_ROWS, TILE_VECTORS   the accumulators of the matrix product that the level's registers hold
+ *   TILE_ROWS, TILE_VECTORS, PRODUCT_GROUP, OUTER_COLUMNS, STEP_UNITS   the accumulators that its registers hold
  */
 
 #if IS_DOUBLE
@@ -23,6 +23,7 @@
 #include "simd_vector.h"
 #include "simd_elementwise.h"
 #include "simd_gemm.h"
+#include "simd_lanes.h"
 #include "simd_more.h"
 
 static const leaf_t FN(leaves) = {
@@ -49,6 +50,16 @@ static const leaf_t FN(leaves) = {
     FN(leaf_gemm),
     FN(leaf_sgd),
     FN(leaf_adam),
+    STEP_UNITS,
+    PRODUCT_GROUP,
+    FN(leaf_to_lanes),
+    FN(leaf_from_lanes),
+    FN(leaf_lanes_product),
+    FN(leaf_lanes_outer),
+    FN(leaf_lanes_sum),
+    FN(leaf_lanes_hold),
+    FN(leaf_lstm_step),
+    FN(leaf_lstm_dz),
     FN(leaf_argmax),
     FN(leaf_softmax_loss),
     FN(leaf_sum_deviations),

@@ -37,6 +37,7 @@
 #define v_sqrt FN(v_sqrt)
 #define v_fma FN(v_fma)
 #define v_sum FN(v_sum)
+#define v_sum4 FN(v_sum4)
 #define v_largest FN(v_largest)
 #define v_expm1_reduced FN(v_expm1_reduced)
 #define v_power_of_two FN(v_power_of_two)
@@ -69,6 +70,9 @@
 #endif
 #define TILE_ROWS 4
 #define TILE_VECTORS 2
+#define PRODUCT_GROUP 6
+#define OUTER_COLUMNS 2
+#define STEP_UNITS 1
 #define IS_DOUBLE 0
 #include "simd_leaf.h"
 #undef IS_DOUBLE
@@ -80,6 +84,9 @@
 #undef VECTOR_BYTES
 #undef TILE_ROWS
 #undef TILE_VECTORS
+#undef PRODUCT_GROUP
+#undef OUTER_COLUMNS
+#undef STEP_UNITS
 
 #if HAVE_X86_LEVELS
 
@@ -96,6 +103,9 @@ static const int64_t lane_mask_double_avx2[8] = {-1, -1, -1, -1};
 #define VECTOR_BYTES 32
 #define TILE_ROWS 4
 #define TILE_VECTORS 3
+#define PRODUCT_GROUP 6
+#define OUTER_COLUMNS 3
+#define STEP_UNITS 1
 #define IS_DOUBLE 0
 #define MM256(name) _mm256_##name##_ps
 #include "simd_leaf.h"
@@ -111,6 +121,9 @@ static const int64_t lane_mask_double_avx2[8] = {-1, -1, -1, -1};
 #undef VECTOR_BYTES
 #undef TILE_ROWS
 #undef TILE_VECTORS
+#undef PRODUCT_GROUP
+#undef OUTER_COLUMNS
+#undef STEP_UNITS
 #if defined(__clang__)
 #pragma clang attribute pop
 #else
@@ -129,6 +142,9 @@ static const int64_t lane_mask_double_avx2[8] = {-1, -1, -1, -1};
 #define VECTOR_BYTES 64
 #define TILE_ROWS 8
 #define TILE_VECTORS 3
+#define PRODUCT_GROUP 12
+#define OUTER_COLUMNS 6
+#define STEP_UNITS 3
 #define IS_DOUBLE 0
 #define MM512(name) _mm512_##name##_ps
 #define LANE_MASK(n) ((__mmask16)((1u << (n)) - 1u))
@@ -148,6 +164,9 @@ static const int64_t lane_mask_double_avx2[8] = {-1, -1, -1, -1};
 #undef VECTOR_BYTES
 #undef TILE_ROWS
 #undef TILE_VECTORS
+#undef PRODUCT_GROUP
+#undef OUTER_COLUMNS
+#undef STEP_UNITS
 #if defined(__clang__)
 #pragma clang attribute pop
 #else

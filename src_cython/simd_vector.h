@@ -198,6 +198,15 @@ INLINE REAL v_sum(vec v)
     return part[0];
 }
 
+/* out[0..3] += the sums of a, b, c, d */
+INLINE void v_sum4(vec a, vec b, vec c, vec d, REAL *out)
+{
+    out[0] += v_sum(a);
+    out[1] += v_sum(b);
+    out[2] += v_sum(c);
+    out[3] += v_sum(d);
+}
+
 /* The largest lane; NaN if any is. */
 INLINE REAL v_largest(vec v)
 {

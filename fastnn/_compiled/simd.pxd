@@ -31,6 +31,25 @@ cdef extern from "simd.h" nogil:
                     double decay) noexcept nogil
         void (*adam)(void* p, const void* g, void* m, void* v, int64_t n, double rate, double root, double beta1,
                      double beta2, double eps, double lr_decay) noexcept nogil
+        int64_t STEP_UNITS
+        int64_t PRODUCT_GROUP
+        void (*to_lanes)(const void* x, int64_t stride, int64_t n, int64_t cols, void* out,
+                         int64_t vectors) noexcept nogil
+        void (*from_lanes)(const void* lanes, int64_t vectors, int64_t n, int64_t cols, void* y,
+                           int64_t stride) noexcept nogil
+        void (*lanes_product)(int64_t vectors, int64_t M, int64_t K, const void* a, const void* b, const void* bias,
+                              void* out, bint accumulate) noexcept nogil
+        void (*lanes_outer)(int64_t vectors, int64_t steps, int64_t M, const void* a, int64_t a_step, int64_t N,
+                            const void* d, int64_t d_step, void* out, int64_t ldo) noexcept nogil
+        void (*lanes_sum)(int64_t vectors, int64_t steps, int64_t N, const void* d, int64_t d_step,
+                          void* out) noexcept nogil
+        void (*lanes_hold)(int64_t vectors, int64_t rows, const void* live, const void* old,
+                           void* value) noexcept nogil
+        void (*lstm_step)(int64_t vectors, int64_t inputs, int64_t H, const void* x, const void* h, const void* w,
+                          const void* start, bint start_is_lanes, const void* c_prev, void* gates, void* c,
+                          void* h_new) noexcept nogil
+        void (*lstm_dz)(int64_t vectors, int64_t H, const void* gates, const void* c_prev, const void* h,
+                        const void* dh, const void* dy, const void* live, void* dc, void* dz) noexcept nogil
         int64_t (*argmax)(const void* x, int64_t n) noexcept nogil
         void (*softmax_loss)(const void* y, const void* target, int64_t label, double scale, void* dy, int64_t n,
                              double* out) noexcept nogil

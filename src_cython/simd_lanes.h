@@ -1,0 +1,326 @@
+/* Leaves on lanes: matrices (rows, LB) whose LB = vectors * VL columns are examples, ``vectors`` being 1 or 2.
+ *
+ * Each row of such a matrix is one or two whole vectors, so that nothing here has a tail. Included by simd_leaf.h.
+ */
+
+/* (n, cols) rows at ``stride`` -> (cols, LB); the lanes from n on are 0. */
+static void FN(leaf_to_lanes)(const void *x_, int64_t stride, int64_t n, int64_t cols, void *out_, int64_t vectors)
+{
+    const REAL *x = x_;
+    REAL *out = out_;
+    int64_t lb = vectors * VL, i, j;
+    for (j = 0; j < cols; j++) {
+        for (i = 0; i < n; i++)
+            out[j * lb + i] = x[i * stride + j];
+        for (; i < lb; i++)
+            out[j * lb + i] = 0;
+    }
+}
+
+/* (cols, LB) -> (n, cols) rows at ``stride`` */
+static void FN(leaf_from_lanes)(const void *in_, int64_t vectors, int64_t n, int64_t cols, void *y_, int64_t stride)
+{
+    const REAL *in = in_;
+    REAL *y = y_;
+    int64_t lb = vectors * VL, i, j;
+    for (i = 0; i < n; i++)
+        for (j = 0; j < cols; j++)
+            y[i * stride + j] = in[j * lb + i];
+}
+
+/* ---------------------------------------------------------------------------------------------------- the product */
+
+/* out (count, LB) = A (count, K) b (K, LB) + bias, A stored as [k][count]. */
+INLINE void FN(product_group)(int count, int vectors, int64_t K, const REAL *a, const REAL *b, const REAL *bias,
+                              REAL *out, int accumulate)
+{
+    vec sum[PRODUCT_GROUP][2];
+    int i, v;
+    int64_t k;
+    const int lb = vectors * VL;
+    UNROLL for (i = 0; i < count; i++)
+        UNROLL for (v = 0; v < vectors; v++) {
+            sum[i][v] = v_all(bias ? bias[i] : 0);
+            if (accumulate)
+                sum[i][v] += v_load(out + i * lb + v * VL);
+        }
+    for (k = 0; k < K; k++, a += count, b += lb) {
+        vec row[2];
+        UNROLL for (v = 0; v < vectors; v++)
+            row[v] = v_load(b + v * VL);
+        UNROLL for (i = 0; i < count; i++) {
+            vec factor = v_all(a[i]);
+            UNROLL for (v = 0; v < vectors; v++)
+                sum[i][v] = v_fma(factor, row[v], sum[i][v]);
+        }
+    }
+    UNROLL for (i = 0; i < count; i++)
+        UNROLL for (v = 0; v < vectors; v++)
+            v_store(out + i * lb + v * VL, sum[i][v]);
+}
+
+/* out (M, LB) = A (M, K) b (K, LB) + bias (M), or += with ``accumulate``. A is packed in groups of nearly equal size,
+ * ceil(M / PRODUCT_GROUP) of them, the larger ones first, each as [k][row]; bias may be NULL. */
+static void FN(leaf_lanes_product)(int64_t vectors, int64_t M, int64_t K, const void *a_, const void *b_,
+                                   const void *bias_, void *out_, int accumulate)
+{
+    const REAL *a = a_, *b = b_, *bias = bias_;
+    REAL *out = out_;
+    int64_t groups = (M + PRODUCT_GROUP - 1) / PRODUCT_GROUP, group;
+    for (group = 0; group < groups; group++) {
+        int64_t count = M / groups + (group < M % groups);
+#define CASE(n)                                                          \
+    case n:                                                              \
+        if (vectors == 2)                                                \
+            FN(product_group)(n, 2, K, a, b, bias, out, accumulate);     \
+        else                                                             \
+            FN(product_group)(n, 1, K, a, b, bias, out, accumulate);     \
+        break;
+        switch (count) {
+            CASE(1)
+            CASE(2)
+            CASE(3)
+            CASE(4)
+            CASE(5)
+            CASE(6)
+#if PRODUCT_GROUP > 6
+            CASE(7)
+            CASE(8)
+            CASE(9)
+            CASE(10)
+            CASE(11)
+            CASE(12)
+#endif
+        }
+#undef CASE
+        a += count * K;
+        out += count * vectors * VL;
+        if (bias)
+            bias += count;
+    }
+}
+
+/* ---------------------------------------------------------------------------------------------- the outer product */
+
+/* out[j][0..3] += the sums over steps and lanes of a[i] d[j], i < m, j < n; the other entries of the four stay. */
+INLINE void FN(outer_tile)(int m, int n, int vectors, int64_t steps, const REAL *a, int64_t a_step, const REAL *d,
+                           int64_t d_step, REAL *out, int64_t ldo)
+{
+    vec sum[4][OUTER_COLUMNS];
+    int i, j, v;
+    int64_t s;
+    const int lb = vectors * VL;
+    UNROLL for (i = 0; i < 4; i++)
+        UNROLL for (j = 0; j < n; j++)
+            sum[i][j] = v_all(0);
+    for (s = 0; s < steps; s++, a += a_step, d += d_step)
+        UNROLL for (v = 0; v < vectors; v++) {
+            vec left[4];
+            UNROLL for (i = 0; i < m; i++)
+                left[i] = v_load(a + i * lb + v * VL);
+            UNROLL for (j = 0; j < n; j++) {
+                vec right = v_load(d + j * lb + v * VL);
+                UNROLL for (i = 0; i < m; i++)
+                    sum[i][j] = v_fma(left[i], right, sum[i][j]);
+            }
+        }
+    UNROLL for (j = 0; j < n; j++)
+        v_sum4(sum[0][j], sum[1][j], sum[2][j], sum[3][j], out + j * ldo);
+}
+
+INLINE void FN(outer_stripe)(int m, int vectors, int64_t steps, const REAL *a, int64_t a_step, int64_t N,
+                             const REAL *d, int64_t d_step, REAL *out, int64_t ldo)
+{
+    const int64_t lb = vectors * VL;
+    int64_t j = 0;
+    for (; j + OUTER_COLUMNS <= N; j += OUTER_COLUMNS)
+        FN(outer_tile)(m, OUTER_COLUMNS, vectors, steps, a, a_step, d + j * lb, d_step, out + j * ldo, ldo);
+    for (; j + 2 <= N; j += 2)
+        FN(outer_tile)(m, 2, vectors, steps, a, a_step, d + j * lb, d_step, out + j * ldo, ldo);
+    for (; j < N; j++)
+        FN(outer_tile)(m, 1, vectors, steps, a, a_step, d + j * lb, d_step, out + j * ldo, ldo);
+}
+
+/* out[j * ldo + i] += sum over steps and lanes of a[i] d[j]: a (M, LB) and d (N, LB) advance by their step. ldo is a
+ * multiple of 4 and at least M. */
+static void FN(leaf_lanes_outer)(int64_t vectors, int64_t steps, int64_t M, const void *a_, int64_t a_step, int64_t N,
+                                 const void *d_, int64_t d_step, void *out_, int64_t ldo)
+{
+    const REAL *a = a_, *d = d_;
+    REAL *out = out_;
+    int64_t i;
+    for (i = 0; i < M; i += 4, a += 4 * vectors * VL, out += 4) {
+#define STRIPE(m)                                                                    \
+    (vectors == 2 ? FN(outer_stripe)(m, 2, steps, a, a_step, N, d, d_step, out, ldo) \
+                  : FN(outer_stripe)(m, 1, steps, a, a_step, N, d, d_step, out, ldo))
+        if (M - i >= 4)
+            STRIPE(4);
+        else if (M - i == 3)
+            STRIPE(3);
+        else if (M - i == 2)
+            STRIPE(2);
+        else
+            STRIPE(1);
+#undef STRIPE
+    }
+}
+
+/* out[j] += sum over steps and lanes of d[j], j < N */
+static void FN(leaf_lanes_sum)(int64_t vectors, int64_t steps, int64_t N, const void *d_, int64_t d_step, void *out_)
+{
+    const REAL *d = d_;
+    REAL *out = out_;
+    int64_t j, s, v, lb = vectors * VL;
+    for (j = 0; j < N; j += 4, d += 4 * lb) {
+        vec sum[4];
+        REAL four[4] = {0, 0, 0, 0};
+        int i, n = N - j < 4 ? (int)(N - j) : 4;
+        UNROLL for (i = 0; i < 4; i++)
+            sum[i] = v_all(0);
+        for (s = 0; s < steps; s++)
+            for (v = 0; v < vectors; v++) {
+                const REAL *from = d + s * d_step + v * VL;
+                UNROLL for (i = 0; i < 4; i++)
+                    if (i < n)
+                        sum[i] += v_load(from + i * lb);
+            }
+        v_sum4(sum[0], sum[1], sum[2], sum[3], four);
+        for (i = 0; i < n; i++)
+            out[j + i] += four[i];
+    }
+}
+
+/* ----------------------------------------------------------------------------------------------------------- LSTM */
+
+/* One step of ``units`` units. w is [k][unit][gate], k over the rows of x and then those of h; start is [unit][gate]
+ * numbers (the bias), or rows of lanes (a projection made before). */
+INLINE void FN(step_units)(int units, int vectors, int64_t I_, int64_t H, const REAL *x, const REAL *h, const REAL *w,
+                           const REAL *start, int start_is_lanes, const REAL *c_prev, REAL *gates, REAL *c_new,
+                           REAL *h_new)
+{
+    vec sum[STEP_UNITS][4][2];
+    const int lb = vectors * VL;
+    int u, g, v, part;
+    int64_t k;
+    UNROLL for (u = 0; u < units; u++)
+        UNROLL for (g = 0; g < 4; g++)
+            UNROLL for (v = 0; v < vectors; v++)
+                sum[u][g][v] = start_is_lanes ? v_load(start + (u * 4 + g) * lb + v * VL) : v_all(start[u * 4 + g]);
+    for (part = 0; part < 2; part++) {
+        const REAL *rows = part ? h : x;
+        int64_t K = part ? H : I_;
+        for (k = 0; k < K; k++, w += units * 4, rows += lb) {
+            vec row[2];
+            UNROLL for (v = 0; v < vectors; v++)
+                row[v] = v_load(rows + v * VL);
+            UNROLL for (u = 0; u < units; u++)
+                UNROLL for (g = 0; g < 4; g++) {
+                    vec factor = v_all(w[u * 4 + g]);
+                    UNROLL for (v = 0; v < vectors; v++)
+                        sum[u][g][v] = v_fma(factor, row[v], sum[u][g][v]);
+                }
+        }
+    }
+    UNROLL for (u = 0; u < units; u++)
+        UNROLL for (v = 0; v < vectors; v++) {
+            vec i = v_sigmoid(sum[u][0][v]), f = v_sigmoid(sum[u][1][v]);
+            vec G = v_tanh(sum[u][2][v]), o = v_sigmoid(sum[u][3][v]);
+            vec cell = v_fma(f, v_load(c_prev + u * lb + v * VL), i * G);
+            v_store(c_new + u * lb + v * VL, cell);
+            v_store(h_new + u * lb + v * VL, o * v_tanh(cell));
+            if (gates) {
+                REAL *to = gates + u * 4 * lb + v * VL;
+                v_store(to, i);
+                v_store(to + lb, f);
+                v_store(to + 2 * lb, G);
+                v_store(to + 3 * lb, o);
+            }
+        }
+}
+
+/* One step of H units: h_new, c_new (H, LB) and, unless NULL, gates (H, 4, LB) after their activations. The weights
+ * are packed in groups of STEP_UNITS units (the last one smaller), each as [k][unit][gate]. c_new may be c_prev. */
+static void FN(leaf_lstm_step)(int64_t vectors, int64_t I_, int64_t H, const void *x, const void *h, const void *w_,
+                               const void *start_, int start_is_lanes, const void *c_prev_, void *gates_, void *c_new_,
+                               void *h_new_)
+{
+    const REAL *w = w_, *start = start_, *c_prev = c_prev_;
+    REAL *gates = gates_, *c_new = c_new_, *h_new = h_new_;
+    const int64_t lb = vectors * VL, K = I_ + H;
+    int64_t u = 0;
+#define STEP(units)                                                                                               \
+    do {                                                                                                          \
+        const REAL *from = start + u * 4 * (start_is_lanes ? lb : 1);                                             \
+        REAL *to = gates ? gates + u * 4 * lb : NULL;                                                             \
+        if (vectors == 2)                                                                                         \
+            FN(step_units)(units, 2, I_, H, x, h, w + u * 4 * K, from, start_is_lanes, c_prev + u * lb, to,       \
+                           c_new + u * lb, h_new + u * lb);                                                       \
+        else                                                                                                      \
+            FN(step_units)(units, 1, I_, H, x, h, w + u * 4 * K, from, start_is_lanes, c_prev + u * lb, to,       \
+                           c_new + u * lb, h_new + u * lb);                                                       \
+        u += units;                                                                                               \
+    } while (0)
+    while (u + STEP_UNITS <= H)
+        STEP(STEP_UNITS);
+#if STEP_UNITS > 1
+    if (u + 2 <= H)
+        STEP(2);
+    if (u < H)
+        STEP(1);
+#endif
+#undef STEP
+}
+
+/* Where live[lane] is 0, value (rows, LB) keeps what it was. */
+static void FN(leaf_lanes_hold)(int64_t vectors, int64_t rows, const void *live_, const void *old_, void *value_)
+{
+    const REAL *live = live_, *old = old_;
+    REAL *value = value_;
+    int64_t r, v, at = 0;
+    for (r = 0; r < rows; r++)
+        for (v = 0; v < vectors; v++, at += VL) {
+            ivec mask = v_less(v_all(0), v_load(live + v * VL));
+            v_store(value + at, v_select(mask, v_load(value + at), v_load(old + at)));
+        }
+}
+
+/* The gradients at the gates of one step, and dc carried to the step before. dh, dy (or NULL), c_prev, h and dc are
+ * (H, LB), gates and dz (H, 4, LB); live (LB) or NULL: where it is 0, dz is 0 and dc stays. */
+static void FN(leaf_lstm_dz)(int64_t vectors, int64_t H, const void *gates_, const void *c_prev_, const void *h_,
+                             const void *dh_, const void *dy_, const void *live_, void *dc_, void *dz_)
+{
+    const REAL *gates = gates_, *c_prev = c_prev_, *h_all = h_, *dh_all = dh_, *dy = dy_, *live = live_;
+    REAL *dc_all = dc_, *dz = dz_;
+    const int64_t lb = vectors * VL;
+    int64_t u, v;
+    for (u = 0; u < H; u++)
+        for (v = 0; v < vectors; v++) {
+            const int64_t at = u * lb + v * VL, at4 = u * 4 * lb + v * VL;
+            vec i = v_load(gates + at4), f = v_load(gates + at4 + lb);
+            vec g = v_load(gates + at4 + 2 * lb), o = v_load(gates + at4 + 3 * lb);
+            vec h = v_load(h_all + at), dh = v_load(dh_all + at), old = v_load(dc_all + at), dc, next;
+            vec di, df, dg, d_o;
+            if (dy)
+                dh += v_load(dy + at);
+            /* h = o tanh(c), hence o (1 - tanh(c)^2) = o - h (h / o) and tanh(c) o (1 - o) = h (1 - o) */
+            dc = v_fma(dh, o - h * (h / o), old);
+            next = dc * f;
+            di = dc * g * (i - i * i);
+            df = dc * v_load(c_prev + at) * (f - f * f);
+            dg = dc * i * (1 - g * g);
+            d_o = dh * h * (1 - o);
+            if (live) {
+                ivec mask = v_less(v_all(0), v_load(live + v * VL));
+                di = v_select(mask, di, v_all(0));
+                df = v_select(mask, df, v_all(0));
+                dg = v_select(mask, dg, v_all(0));
+                d_o = v_select(mask, d_o, v_all(0));
+                next = v_select(mask, next, old);
+            }
+            v_store(dc_all + at, next);
+            v_store(dz + at4, di);
+            v_store(dz + at4 + lb, df);
+            v_store(dz + at4 + 2 * lb, dg);
+            v_store(dz + at4 + 3 * lb, d_o);
+        }
+}
