@@ -223,7 +223,7 @@ static void FN(leaf_sum_slopes)(const void *dy, const void *x, int64_t ld, const
     FN(column_sums)(2, x, dy, ld, mean, rows, cols, sum_dy, sum_dy_x);
 }
 
-/* out = a (x - mean) + b without dy, a dy - b (x - mean) - c with it. */
+/* out = a (x - mean) + b forward, a (dy - b (x - mean) - c) backward: where dy is its own mean c, that is exactly 0. */
 INLINE void FN(stripe_map)(int backward, int vectors, int tail, const REAL *dy, const REAL *x, const REAL *mean,
                            const REAL *a, const REAL *b, const REAL *c, REAL *out, int64_t rows, int64_t ld)
 {
@@ -244,7 +244,7 @@ INLINE void FN(stripe_map)(int backward, int vectors, int tail, const REAL *dy, 
             vec v = (whole ? v_load(x + at) : v_load_n(x + at, tail)) - middle[j];
             if (backward) {
                 vec d = whole ? v_load(dy + at) : v_load_n(dy + at, tail);
-                v = v_fma(first[j], d, -third[j]) - second[j] * v;
+                v = first[j] * v_fma(-second[j], v, d - third[j]);
             } else {
                 v = v_fma(v, first[j], second[j]);
             }
