@@ -1,0 +1,95 @@
+"""Affine map, forward and backward, and the matrix product that chooses between the own one and the BLAS."""
+
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy
+
+from blas cimport gemm
+from fastnn._compiled.kernel cimport args_t, launch, register
+from fastnn._compiled.simd cimport leaf, leaf_t
+
+__all__ = ["linear_backward", "linear_forward"]
+
+
+cdef void product(int64_t m, int64_t n, int64_t k, const floating* a, int64_t a_row, int64_t a_col, const floating* b,
+                  int64_t ldb, const floating* bias, floating* c, int64_t ldc, bint accumulate) noexcept nogil:
+    cdef int64_t i
+    cdef const leaf_t* L = leaf(sizeof(floating))
+    if not blas_pays(m, n, k, sizeof(floating)):
+        L.gemm(m, n, k, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate)
+        return
+    if bias != NULL:
+        for i in range(m):
+            if accumulate:
+                L.add(c + i * ldc, bias, n)
+            else:
+                memcpy(c + i * ldc, bias, n * sizeof(floating))
+    # A stored (k, m), its rows a_col apart, is the transposed one.
+    gemm[floating](a_col != 1, False, m, n, k, 1, a, a_row if a_col == 1 else a_col, b, ldb,
+                   1 if accumulate or bias != NULL else 0, c, ldc)
+
+
+cdef void _linear_forward(args_t* a, floating* _) noexcept nogil:
+    cdef const floating* x = <floating*>a.t[0].data   # IN  (B, T, K), or (B, K) read T times
+    cdef const floating* w = <floating*>a.t[1].data   # IN  (K, N)
+    cdef const floating* b = <floating*>a.t[2].data   # IN  (N,) or NULL
+    cdef floating* y = <floating*>a.t[3].data         # OUT (B, T, N)
+    cdef int64_t B = a.t[0].n[0], T = a.t[0].n[1], K = a.t[0].cols, N = a.t[1].cols, i, t
+    if not a.t[0].repeated:
+        product(B * T, N, K, x, K, 1, w, N, b, y, N, False)
+        return
+    product(B, N, K, x, K, 1, w, N, b, y, T * N, False)
+    for i in range(B):
+        for t in range(1, T):
+            memcpy(y + (i * T + t) * N, y + i * T * N, N * sizeof(floating))
+
+
+cdef void _linear_backward(args_t* a, floating* _) noexcept nogil:
+    cdef const floating* dy = <floating*>a.t[0].data   # IN  (B, T, N)
+    cdef const floating* x = <floating*>a.t[1].data    # IN  (B, T, K), or (B, K) read T times
+    cdef const floating* w = <floating*>a.t[2].data    # IN  (K, N)
+    cdef floating* dx = <floating*>a.t[3].data         # OUT (B, T, K) or NULL
+    cdef floating* dw = <floating*>a.t[4].data         # OUT (K, N) or NULL
+    cdef floating* db = <floating*>a.t[5].data         # OUT (N,) or NULL
+    cdef floating* scratch = <floating*>a.t[6].data    # SCRATCH (K * N,)
+    cdef int64_t rows = a.t[0].rows, B = a.t[1].n[0], T = a.t[1].n[1], K = a.t[1].cols, N = a.t[2].cols, t
+    cdef const leaf_t* L = leaf(sizeof(floating))
+    if dx != NULL:
+        if blas_pays(rows, K, N, sizeof(floating)):
+            gemm[floating](False, True, rows, K, N, 1, dy, N, w, N, 0, dx, K)
+        elif N == 1 or K == 1:   # a vector is its own transpose
+            product(rows, K, N, dy, N, 1, w, K, <const floating*>NULL, dx, K, False)
+        else:
+            L.transpose(w, N, K, N, scratch, K)
+            product(rows, K, N, dy, N, 1, scratch, K, <const floating*>NULL, dx, K, False)
+    if dw != NULL:
+        if a.t[1].repeated:
+            for t in range(T):
+                product(K, N, B, x, 1, K, dy + t * N, T * N, <const floating*>NULL, dw, N, a.accumulate or t > 0)
+        elif N == 1:   # dw^T = dy^T x has whole vectors where dw has columns of one entry
+            product(1, K, rows, dy, 1, 1, x, K, <const floating*>NULL, dw, K, a.accumulate)
+        else:
+            product(K, N, rows, x, 1, K, dy, N, <const floating*>NULL, dw, N, a.accumulate)
+    if db != NULL:
+        L.col_sum(dy, rows, N, db, a.accumulate)
+
+
+cdef int LINEAR_FORWARD = register("linear_forward", <void*>_linear_forward[float], <void*>_linear_forward[double])
+cdef int LINEAR_BACKWARD = register(
+    "linear_backward", <void*>_linear_backward[float], <void*>_linear_backward[double])
+
+
+def linear_forward(x, w, b, y):
+    """y = x w + b.
+
+    IN x (..., K), w (K, N), b (N,) or None. OUT y (..., N).
+    """
+    launch(LINEAR_FORWARD, (x, w, b, y))
+
+
+def linear_backward(dy, x, w, dx, dw, db, scratch, accumulate=False):
+    """dx = dy w^T, dw = x^T dy, db = sum of dy over rows.
+
+    IN dy (..., N), x (..., K), w (K, N). OUT dx (..., K) or None, dw (K, N) and db (N,) or None, added to
+    with ``accumulate``. SCRATCH (K * N,).
+    """
+    launch(LINEAR_BACKWARD, (dy, x, w, dx, dw, db, scratch), (), accumulate)
