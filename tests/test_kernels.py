@@ -1,0 +1,551 @@
+"""Parity of the compiled kernels with their NumPy twins, family by family, over awkward shapes and values.
+
+Both sides get equal copies of the same arguments; afterwards every array, inputs included, must agree.
+"""
+
+import importlib
+import inspect
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from _helpers import assert_parity
+
+FAMILIES = ("linear", "activation", "random", "norm", "shape", "loss", "metric", "optimizer")
+
+try:
+    COMPILED = {family: importlib.import_module(f"fastnn._compiled.{family}") for family in FAMILIES}
+except ImportError as error:
+    if os.environ.get("FASTNN_REQUIRE_COMPILED", "") not in ("", "0"):
+        raise
+    pytest.skip(f"needs the compiled core: {error}", allow_module_level=True)
+REFERENCE = {family: importlib.import_module(f"fastnn._reference.{family}") for family in FAMILIES}
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("FASTNN_BACKEND", "auto") == "numpy", reason="FASTNN_BACKEND=numpy: the compiled leg does not run"
+)
+
+DTYPES = (np.float64, np.float32)
+ROWS = (1, 2, 7, 33, 300)
+FEATURES = (1, 3, 8, 13, 16, 17, 40)
+SHAPES = [(r, f) for r in ROWS for f in FEATURES] + [(1, 1, 1), (2, 3, 5), (7, 5, 13), (3, 1, 17), (5, 9, 40)]
+SEQUENCES = [(1, 1, 1), (4, 1, 3), (4, 5, 13), (3, 7, 16), (5, 6, 17), (33, 4, 40)]
+
+
+def lengths_of(shape, rng, kind):
+    """Lengths for (B, T, F): None, mixed with a 0 and a full one, or all 0."""
+    if kind == "none":
+        return None
+    if kind == "zero":
+        return np.zeros(shape[0], dtype=np.int64)
+    lengths = rng.integers(0, shape[1] + 1, size=shape[0])
+    lengths[0] = 0 if shape[0] > 1 else shape[1]
+    lengths[-1] = shape[1]
+    return lengths.astype(np.int64)
+
+
+def check(family, name, arrays, scalars=(), tolerance_of=None, **kwargs):
+    """Call both twins on copies; compare every array after the call. Return the compiled side's arrays."""
+    mine, twin = (
+        [None if a is None else (a.copy() if isinstance(a, np.ndarray) and a.flags.c_contiguous else a) for a in arrays]
+        for _ in range(2)
+    )
+    with np.errstate(all="ignore"):
+        getattr(REFERENCE[family], name)(*twin, *scalars, **kwargs)
+    getattr(COMPILED[family], name)(*mine, *scalars, **kwargs)
+    names = list(inspect.signature(getattr(REFERENCE[family], name)).parameters)
+    dtype = arrays[0].dtype if arrays[0].dtype in DTYPES else np.float64
+    if tolerance_of is None:
+        tolerance_of = dtype
+    for label, a, b, before in zip(names, mine, twin, arrays, strict=False):
+        if isinstance(before, np.ndarray) and before.dtype.kind == "f":
+            assert_parity(a, b, tolerance_of, name=f"{name}: {label}")
+        elif before is not None:
+            np.testing.assert_array_equal(a, b, err_msg=f"{name}: {label}")
+    return mine
+
+
+# -------------------------------------------------------------------------------------------------- the two packages
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_same_names_and_signatures(family):
+    reference, compiled = REFERENCE[family], COMPILED[family]
+    assert sorted(compiled.__all__) == sorted(reference.__all__)
+    for name in reference.__all__:
+        ours = inspect.signature(getattr(compiled, name))
+        theirs = inspect.signature(getattr(reference, name))
+        assert [(p.name, p.default) for p in ours.parameters.values()] == [
+            (p.name, p.default) for p in theirs.parameters.values()
+        ], name
+        assert getattr(compiled, name).__doc__, name
+
+
+def test_every_kernel_is_in_the_table():
+    kernel_names = importlib.import_module("fastnn._compiled.kernel").kernel_names
+    public = {name for family in FAMILIES for name in REFERENCE[family].__all__}
+    # random_words is a tool of tests and of Python code, no op of a program.
+    assert public - {"random_words"} <= set(kernel_names())
+
+
+# ------------------------------------------------------------------------------------------------------------ linear
+
+LINEAR_SIZES = [
+    (1, 1, 1), (2, 3, 1), (7, 3, 4), (4, 3, 4), (33, 13, 17), (2, 17, 8), (300, 40, 13), (33, 16, 40), (7, 64, 65),
+    (32, 20, 64), (32, 64, 1), (128, 784, 10), (1, 128, 10), (13, 300, 31), (65, 129, 130), (200, 200, 200),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows,K,N", LINEAR_SIZES)
+def test_linear(rows, K, N, dtype, rng):
+    x, w, b = (rng.standard_normal(s).astype(dtype) for s in ((rows, K), (K, N), (N,)))
+    w /= np.sqrt(K).astype(dtype)
+    nan = np.full((rows, N), np.nan, dtype)
+    check("linear", "linear_forward", (x, w, b, nan))
+    check("linear", "linear_forward", (x, w, None, nan))
+    dy = (rng.standard_normal((rows, N)) / np.sqrt(rows + N)).astype(dtype)
+    scratch = np.full(K * N, np.nan, dtype)
+    for dx in (np.full_like(x, np.nan), None):
+        for dw in (np.full_like(w, np.nan), None):
+            for db in (np.full_like(b, np.nan), None):
+                arrays = linear_backward(dy, x, w, dx, dw, db, scratch, False)
+                filled = [None if a is None else np.ones_like(a) for a in (dw, db)]
+                linear_backward(dy, x, w, dx, *filled, scratch, True)
+    assert arrays[3] is None
+
+
+def linear_backward(dy, x, w, dx, dw, db, scratch, accumulate):
+    """Check without the scratch, whose contents afterwards are nobody's business."""
+    outs = []
+    for module in (REFERENCE["linear"], COMPILED["linear"]):
+        out = [None if a is None else a.copy() for a in (dx, dw, db)]
+        module.linear_backward(dy, x, w, *out, scratch.copy(), accumulate)
+        outs.append(out)
+    for label, a, b in zip(("dx", "dw", "db"), outs[1], outs[0], strict=True):
+        assert_parity(a, b, dy.dtype, name=f"linear_backward: {label}")
+    return [dy, x, w, *outs[1]]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("B,T,K,N", [(1, 1, 1, 1), (3, 5, 7, 4), (33, 5, 40, 13), (64, 10, 64, 80)])
+@pytest.mark.parametrize("repeated", [False, True], ids=["real", "repeated"])
+def test_linear_over_time(B, T, K, N, repeated, dtype, rng):
+    x = rng.standard_normal((B, 1 if repeated else T, K)).astype(dtype)
+    if repeated:
+        x = np.broadcast_to(x, (B, T, K))
+    w, b = rng.standard_normal((K, N)).astype(dtype) / dtype(np.sqrt(K)), rng.standard_normal(N).astype(dtype)
+    check("linear", "linear_forward", (x, w, b, np.full((B, T, N), np.nan, dtype)))
+    dy = (rng.standard_normal((B, T, N)) / np.sqrt(B * T + N)).astype(dtype)
+    for accumulate in (False, True):
+        linear_backward(dy, x, w, np.ones((B, T, K), dtype), np.ones_like(w), np.ones_like(b),
+                        np.empty(K * N, dtype), accumulate)  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows,K,N", [(3, 4, 5), (33, 40, 17), (300, 128, 64)])
+def test_linear_spreads_nan_over_its_own_row_only(rows, K, N, dtype, rng):
+    x, w = rng.standard_normal((rows, K)).astype(dtype), rng.standard_normal((K, N)).astype(dtype)
+    x[1, 2] = np.nan
+    y = np.empty((rows, N), dtype)
+    COMPILED["linear"].linear_forward(x, w, None, y)
+    assert np.isnan(y[1]).all()
+    assert np.isfinite(np.delete(y, 1, axis=0)).all()
+
+
+# -------------------------------------------------------------------------------------------------------- activation
+
+POINTWISE = ("sigmoid", "tanh", "relu")
+EXTREME = [0.0, -0.0, 1e-30, -1e-30, 1.0, -1.0, 20.0, -20.0, 88.0, -88.0, 100.0, -100.0, 745.0, -745.0]
+EXTREME += [1e30, -1e30, np.inf, -np.inf, np.nan]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_activations(shape, dtype, rng):
+    x, dy = (rng.standard_normal(shape).astype(dtype) * dtype(3) for _ in range(2))
+    for kind in (*POINTWISE, "softmax"):
+        y = check("activation", f"{kind}_forward", (x, np.full_like(x, np.nan)))[1]
+        check("activation", f"{kind}_backward", (dy, y, np.full_like(x, np.nan)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", POINTWISE)
+@pytest.mark.parametrize("offset", range(0, 20, 3))
+def test_activations_of_extreme_values(kind, offset, dtype):
+    # At every place within a vector, the masked tail included.
+    x = np.concatenate([np.zeros(offset), EXTREME]).astype(dtype)[None]
+    y = check("activation", f"{kind}_forward", (x, np.empty_like(x)))[1]
+    assert np.isnan(y[0, -1])
+    assert np.isfinite(y[0, :-1]).all() or kind == "relu"
+    if kind == "sigmoid":
+        assert (y[0, :-1] > 0).all()
+        assert (y[0, :-1] < 1).all()
+    check("activation", f"{kind}_backward", (np.ones_like(x), y, np.empty_like(x)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("F", FEATURES)
+def test_softmax_of_extreme_values(F, dtype, rng):
+    x = rng.standard_normal((6, F)).astype(dtype)
+    x[0, 0], x[1, F // 2], x[2, F - 1] = 1e30, -1e30, 1e4
+    x[3, F - 1] = -np.inf if F > 1 else 0
+    x[4, F // 2] = np.nan
+    y = check("activation", "softmax_forward", (x, np.empty_like(x)))[1]
+    assert np.isnan(y[4]).all()
+    assert np.isfinite(np.delete(y, 4, axis=0)).all()
+    assert (np.delete(y, 4, axis=0) > 0).all()
+
+
+# ------------------------------------------------------------------------------------------------------------ random
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 8, 9, 16, 17, 1001])
+@pytest.mark.parametrize("seed,step,op", [(0, 0, 0), (1, 2, 3), (2**62 + 1, 2**61 + 7, 2**33), (5, 2**40, 1)])
+def test_random_words(n, seed, step, op):
+    state = np.array([seed, step], dtype=np.uint64)
+    check("random", "random_words", (state, np.uint64(op), np.zeros(n, np.uint32)))
+
+
+def test_random_words_use_all_64_bits_of_seed_and_step():
+    # An array, not a list: NumPy would turn a list of such numbers into float64 first.
+    seed, step, op = 2**64 - 59, 2**63 + 11, 7
+    key, counter = np.array([seed, op], np.uint64), np.array([0, step, 0, 0], np.uint64)
+    raw = np.random.Philox(key=key, counter=counter).random_raw(50)
+    words = np.zeros(100, np.uint32)
+    COMPILED["random"].random_words(np.array([seed, step], np.uint64), op, words)
+    np.testing.assert_array_equal(words, np.asarray(raw, "<u8").view("<u4"))
+
+
+def test_advance_step():
+    state = check("random", "advance_step", (np.array([3, 2**63 + 4], np.uint64),))[0]
+    np.testing.assert_array_equal(state, np.array([3, 2**63 + 5], np.uint64))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (3, 3), (2, 8), (33, 17), (7, 5, 13)], ids=str)
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.999])
+def test_dropout_is_bitwise_equal(shape, p, dtype, rng):
+    x = rng.standard_normal(shape).astype(dtype)
+    x.flat[0] = np.nan
+    for name in ("dropout_forward", "dropout_backward"):
+        for step in (0, 5):
+            state = np.array([11, step], dtype=np.uint64)
+            mine, twin = np.empty_like(x), np.empty_like(x)
+            getattr(COMPILED["random"], name)(x, state, mine, p, 4)
+            getattr(REFERENCE["random"], name)(x, state, twin, p, 4)
+            np.testing.assert_array_equal(mine, twin)
+    assert p > 0 or np.array_equal(mine, x, equal_nan=True)
+
+
+# -------------------------------------------------------------------------------------------------------------- norm
+
+
+def norm_arguments(shape, dtype, rng, mean=0.5, std=2.0):
+    F = shape[-1]
+    x = (mean + std * rng.standard_normal(shape)).astype(dtype)
+    gamma, beta, running_mean = (rng.standard_normal(F).astype(dtype) for _ in range(3))
+    return x, gamma, beta, running_mean, rng.uniform(0.5, 2, F).astype(dtype)
+
+
+def check_norm(x, gamma, beta, running_mean, running_var, lengths, rng, tolerance_of=None):
+    saved = np.full((2, x.shape[-1]), np.nan, x.dtype)
+    after = check("norm", "batchnorm_forward", (x, gamma, beta, lengths, running_mean, running_var, np.full_like(x, np.nan),
+                  saved), (0.1, 1e-5), tolerance_of)  # fmt: skip
+    check("norm", "batchnorm_inference", (x, gamma, beta, running_mean, running_var, np.empty_like(x)), (1e-5,))
+    dy = rng.standard_normal(x.shape).astype(x.dtype)
+    for dx in (np.full_like(x, np.nan), None):
+        for accumulate in (False, True):
+            for dgamma, dbeta in ((np.ones_like(gamma), np.ones_like(gamma)), (None, np.ones_like(gamma)),
+                                  (np.ones_like(gamma), None), (None, None)):  # fmt: skip
+                check("norm", "batchnorm_backward", (dy, x, gamma, lengths, after[7], dx, dgamma, dbeta),
+                      tolerance_of=tolerance_of, accumulate=accumulate)  # fmt: skip
+    return after
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [s for s in SHAPES if s[0] > 1] + [(3, 300), (4, 2, 517), (1280, 40)], ids=str)
+def test_batchnorm(shape, dtype, rng):
+    check_norm(*norm_arguments(shape, dtype, rng), None, rng)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_batchnorm_of_one_row(dtype, rng):
+    # The variance is 0: y is beta, dx is 0.
+    x, gamma, beta, running_mean, running_var = norm_arguments((1, 13), dtype, rng)
+    after = check_norm(x, gamma, beta, running_mean, running_var, None, rng)
+    np.testing.assert_array_equal(after[6][0], beta)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["mixed", "zero"])
+@pytest.mark.parametrize("shape", [s for s in SEQUENCES if s[0] > 1], ids=str)
+def test_batchnorm_leaves_the_padding_out(shape, kind, dtype, rng):
+    arguments = norm_arguments(shape, dtype, rng)
+    lengths = lengths_of(shape, rng, kind)
+    padding = np.arange(shape[1]) >= lengths[:, None]
+    arguments[0][padding] = 1e3
+    check_norm(*arguments, lengths, rng)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_batchnorm_with_a_large_mean(dtype, rng):
+    # Compared with the truth and not with the reference, whose plain sums lose digits here that the kernel keeps.
+    x, gamma, beta, running_mean, running_var = norm_arguments((1280, 40), dtype, rng, mean=1e4, std=1.0)
+    y, saved = np.empty_like(x), np.empty((2, 40), dtype)
+    before = running_mean.copy(), running_var.copy()
+    COMPILED["norm"].batchnorm_forward(x, gamma, beta, None, running_mean, running_var, y, saved, 0.1, 1e-5)
+    exact = x.astype(np.longdouble)
+    mean, var = exact.mean(axis=0), exact.var(axis=0)
+    eps = np.finfo(dtype).eps
+    assert (np.abs(saved[0] - mean) <= 1e4 * eps).all()  # an ulp, which in float32 is 1e-3 of the deviation
+    np.testing.assert_allclose(saved[1], 1 / np.sqrt(var + dtype(1e-5)), rtol=8 * eps)
+    np.testing.assert_allclose(y, (exact - saved[0]) * (gamma * saved[1]) + beta, rtol=8 * eps, atol=32 * eps)
+    np.testing.assert_allclose(running_mean, before[0] + 0.1 * (mean - before[0]), rtol=4 * eps)
+    np.testing.assert_allclose(running_var, before[1] + 0.1 * (var * 1280 / 1279 - before[1]), rtol=16 * eps)
+
+
+def test_batchnorm_spreads_nan_over_its_own_column_only(rng):
+    x, gamma, beta, running_mean, running_var = norm_arguments((33, 17), np.float32, rng)
+    x[5, 16] = np.nan
+    y, saved = np.empty_like(x), np.empty((2, 17), np.float32)
+    COMPILED["norm"].batchnorm_forward(x, gamma, beta, None, running_mean, running_var, y, saved, 0.1, 1e-5)
+    assert np.isnan(y[:, 16]).all()
+    assert np.isfinite(y[:, :16]).all()
+
+
+# ------------------------------------------------------------------------------------------------------------- shape
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SEQUENCES, ids=str)
+def test_shape(shape, dtype, rng):
+    x = rng.standard_normal(shape).astype(dtype)
+    one = rng.standard_normal((shape[0], 1, shape[2])).astype(dtype)
+    check("shape", "repeat_forward", (one, np.full_like(x, np.nan)))
+    check("shape", "repeat_backward", (x, np.full_like(one, np.nan)))
+    check("shape", "add_gradient", (x, rng.standard_normal(shape).astype(dtype)))
+    for kind in ("mixed", "zero"):
+        lengths = lengths_of(shape, rng, kind)
+        check("shape", "mask_padding", (x, lengths, np.full_like(x, np.nan)))
+        dirty = x.copy()
+        dirty[np.arange(shape[1]) >= lengths[:, None]] = np.nan
+        expected = np.empty_like(x)
+        REFERENCE["shape"].mask_padding(dirty, lengths, expected)
+        COMPILED["shape"].mask_padding(dirty, lengths, dirty)
+        np.testing.assert_array_equal(dirty, expected)
+
+
+# -------------------------------------------------------------------------------------------------------------- loss
+
+POINTWISE_LOSSES = ("mse_loss", "binary_crossentropy_loss", "sigmoid_binary_crossentropy_loss")
+CLASS_LOSSES = ("categorical_crossentropy_loss", "softmax_crossentropy_loss")
+
+
+def loss_inputs(name, shape, dtype, rng):
+    """Predictions, targets in the loss's range, integer labels."""
+    y = rng.standard_normal(shape) * 3
+    target = rng.standard_normal(shape)
+    if "binary" in name:
+        target = rng.integers(0, 2, shape).astype(float)
+        target.flat[0] = 0.25
+    if name == "binary_crossentropy_loss":
+        y = 1 / (1 + np.exp(-y))
+    labels = rng.integers(0, shape[-1], shape[:-1]).astype(np.int64)
+    if name in CLASS_LOSSES:
+        target = np.eye(shape[-1])[labels]
+        target[0] = np.full(shape[-1], 1 / shape[-1])  # soft, and dense
+    if name == "categorical_crossentropy_loss":
+        y = np.exp(y) / np.exp(y).sum(axis=-1, keepdims=True)
+    return y.astype(dtype), target.astype(dtype), labels
+
+
+def check_loss(name, y, target, labels, weight, lengths, mean=1, count=-1, stats=(0.0, 0.0)):
+    """Both twins, with and without dy. stats is float64, summed from terms of y's precision."""
+    results = []
+    for dy in (np.full_like(y, np.nan), None):
+        arrays = (y, target, labels, weight, lengths, np.array(stats), dy)
+        results.append(check("loss", name, arrays, (mean, count), tolerance_of=y.dtype))
+    np.testing.assert_array_equal(results[0][5], results[1][5])
+    return results[0]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", POINTWISE_LOSSES + CLASS_LOSSES)
+def test_losses(name, shape, dtype, rng):
+    y, target, labels = loss_inputs(name, shape, dtype, rng)
+    weight = rng.uniform(0, 2, (shape[0], 1)).astype(dtype)
+    weight[-1] = 0
+    for mean in (0, 1):
+        check_loss(name, y, target, None, None, None, mean, stats=(1.5, 2.0))
+        check_loss(name, y, target, None, weight, None, mean, count=-1)
+        check_loss(name, y, target, None, weight, None, mean, count=3)
+    if name in CLASS_LOSSES:
+        check_loss(name, y, None, labels, None, None)
+        check_loss(name, y, None, labels, weight, None)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["none", "mixed", "zero"])
+@pytest.mark.parametrize("shape", SEQUENCES, ids=str)
+@pytest.mark.parametrize("name", POINTWISE_LOSSES + CLASS_LOSSES)
+def test_losses_over_time(name, shape, kind, dtype, rng):
+    y, target, labels = loss_inputs(name, shape, dtype, rng)
+    lengths = lengths_of(shape, rng, kind)
+    if lengths is not None:
+        y[np.arange(shape[1]) >= lengths[:, None]] = np.nan  # the padding must not be looked at
+    for weight in (None, *(rng.uniform(0, 2, (shape[0], t)).astype(dtype) for t in (1, shape[1]))):
+        if weight is not None:
+            weight.flat[0] = 0
+        for mean, count in ((1, -1), (0, -1), (1, 2)):
+            check_loss(name, y, target, None, weight, lengths, mean, count)
+            if name in CLASS_LOSSES:
+                check_loss(name, y, None, labels, weight, lengths, mean, count)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", POINTWISE_LOSSES)
+@pytest.mark.parametrize("truth", [0.0, 1.0])
+def test_pointwise_losses_of_extreme_values(name, truth, dtype):
+    values = [v for v in EXTREME if name != "binary_crossentropy_loss" or not abs(v) > 1]
+    values += [0.5, np.finfo(dtype).tiny, 1 - np.finfo(dtype).epsneg]
+    for value in values:  # one at a time: a single infinity would hide everything else in the sum
+        y = np.array([[0.5, value, 0.25]], dtype)
+        if name == "mse_loss" and dtype == np.float32 and abs(value) == dtype(1e30):
+            continue  # the square is infinite
+        with np.errstate(all="ignore"):
+            check_loss(name, y, np.full_like(y, truth), None, None, None)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("F", [2, 3, 13, 17, 40])
+def test_class_losses_of_extreme_values(F, dtype, rng):
+    for value in (1e30, -1e30, -np.inf, np.nan, 1e4, 0.0):
+        for place in (0, F // 2, F - 1):
+            for label in (0, F - 1):
+                y = rng.standard_normal((2, F)).astype(dtype)
+                y[1, place] = value
+                labels = np.array([1, label])
+                check_loss("softmax_crossentropy_loss", y, None, labels, None, None)
+                check_loss("softmax_crossentropy_loss", y, np.eye(F, dtype=dtype)[labels], None, None, None)
+    for value in (0.0, np.finfo(dtype).tiny, 1.0, np.nan):
+        y = np.full((2, F), 0.5, dtype)
+        y[1, F - 1] = value
+        for label in (0, F - 1):
+            check_loss("categorical_crossentropy_loss", y, None, np.array([0, label]), None, None)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", CLASS_LOSSES)
+def test_labels_outside_the_classes_count_as_no_class(name, dtype, rng):
+    y, _, _ = loss_inputs(name, (4, 13), dtype, rng)
+    check_loss(name, y, None, np.array([-1, 13, 2**40, 5]), None, None)
+
+
+@pytest.mark.parametrize("name", POINTWISE_LOSSES + CLASS_LOSSES)
+def test_the_gradient_may_overwrite_the_predictions(name, rng):
+    y, target, labels = loss_inputs(name, (33, 17), np.float32, rng)
+    apart = np.empty_like(y)
+    function = getattr(COMPILED["loss"], name)
+    function(y, target, None, None, None, np.zeros(2), apart, 1, -1)
+    function(y, target, None, None, None, np.zeros(2), y, 1, -1)
+    np.testing.assert_array_equal(y, apart)
+
+
+# ------------------------------------------------------------------------------------------------------------ metric
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (7, 3), (33, 13), (300, 2), (8, 17), *SEQUENCES], ids=str)
+@pytest.mark.parametrize("name", ["accuracy_metric", "exact_match_metric"])
+def test_metrics(name, shape, dtype, rng):
+    y = rng.integers(-2, 3, shape).astype(dtype)  # many ties
+    y.flat[:: 11] = np.nan
+    target = rng.integers(0, 2, shape).astype(dtype)
+    labels = rng.integers(0, shape[-1], shape[:-1]).astype(np.int64)
+    labels[len(labels) // 2 :] = y.argmax(axis=-1)[len(labels) // 2 :]  # some are right
+    for kind in ("none", "mixed", "zero") if len(shape) == 3 else ("none",):
+        lengths = lengths_of(shape, rng, kind)
+        for t, l, binary in ((target, None, 0), (None, labels, 0), (target, None, 1)):
+            for threshold in (0.5, 0.1, -1.0):
+                check("metric", name, (y, t, l, lengths, np.array([1.0, 2.0])), (binary, threshold))
+        mine = check("metric", name, (y, np.where(np.isnan(y), 9, y), None, lengths, np.zeros(2)), (0, 0.5))
+        assert mine[4][0] <= mine[4][1]
+
+
+@pytest.mark.parametrize("F", [3, 8, 13, 16, 17, 33])
+def test_argmax_takes_the_first_of_equals_and_nan_over_all(F):
+    for dtype in DTYPES:
+        for first in range(F):
+            for filler, winner in ((0.0, 1.0), (-np.inf, np.inf), (np.inf, np.nan), (-1.0, -0.5), (-np.inf, -1e30)):
+                y = np.full((1, F), filler, dtype)
+                y[0, first:] = winner
+                stats = np.zeros(2)
+                COMPILED["metric"].accuracy_metric(y, None, np.array([first]), None, stats, 0, 0.5)
+                assert stats.tolist() == [1, 1], (F, dtype, first, filler, winner)
+    stats = np.zeros(2)
+    COMPILED["metric"].accuracy_metric(np.full((1, F), -np.inf), None, np.array([0]), None, stats, 0, 0.5)
+    assert stats.tolist() == [1, 1]
+
+
+# --------------------------------------------------------------------------------------------------------- optimizer
+
+SEGMENTS = [[(0, 1)], [(0, 7)], [(0, 33), (40, 100)], [(3, 0), (5, 17), (200, 800)], []]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("segments", SEGMENTS, ids=str)
+def test_optimizers(segments, dtype, rng):
+    n = 1000
+    params, grads, m = (rng.standard_normal(n).astype(dtype) for _ in range(3))
+    v = rng.uniform(0, 1, n).astype(dtype)
+    segments = np.array(segments, np.int64).reshape(-1, 2)
+    hyper = np.array([0.01, 3.0])
+    for max_norm in (1e-3, 1.0, 1e9):
+        check("optimizer", "clip_gradients", (grads, segments), (max_norm,))
+    for decay in (0.0, 0.1):
+        for velocity in (None, m):
+            for nesterov in (0, 1):
+                check("optimizer", "sgd_update", (params, grads, velocity, segments, hyper), (0.9, nesterov, decay))
+        for updates in (0.0, 10.0, 1e5):
+            hyper = np.array([0.01, updates])
+            after = check("optimizer", "adam_update", (params, grads, m, v, segments, hyper), (0.9, 0.999, 1e-8, decay))
+            assert after[5][1] == updates + 1
+    outside = np.ones(n, bool)
+    for o, k in segments:
+        outside[o : o + k] = False
+    np.testing.assert_array_equal(after[0][outside], params[outside])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_clipping_of_bad_gradients(dtype):
+    segments = np.array([[0, 5]])
+    for bad in (np.nan, np.inf, 1e30):
+        grads = np.ones(5, dtype)
+        grads[2] = bad
+        check("optimizer", "clip_gradients", (grads, segments), (1.0,))
+    check("optimizer", "clip_gradients", (np.zeros(5, dtype), segments), (1.0,))
+
+
+# -------------------------------------------------------------------------------------------------------- CPU levels
+
+
+@pytest.mark.parametrize("level", ["baseline", "avx2", "avx512"])
+def test_every_cpu_level_keeps_parity(level):
+    """Run this file again with each level forced, as far as this CPU has it."""
+    if os.environ.get("FASTNN_SIMD"):
+        pytest.skip(f"already inside a run with FASTNN_SIMD={os.environ['FASTNN_SIMD']}")
+    environment = dict(os.environ, FASTNN_SIMD=level)
+    probe = subprocess.run(
+        [sys.executable, "-c", "from fastnn._compiled import simd"], env=environment, capture_output=True, text=True
+    )
+    if probe.returncode != 0:
+        pytest.skip(f"this CPU or build lacks {level}: {probe.stderr.strip().splitlines()[-1]}")
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__],
+        env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-1000:]
