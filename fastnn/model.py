@@ -528,7 +528,7 @@ class Model:
         return graph.ops[-1] if graph.ops else None
 
     def __getstate__(self) -> dict[str, Any]:
-        gone = {"_graphs", "_programs", "_lock", "_pending", "_zeroed"}
+        gone = {"_graphs", "_programs", "_lock", "_pending", "_zeroed", "_entry"}
         return {key: value for key, value in self.__dict__.items() if key not in gone}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
