@@ -4,7 +4,16 @@ A leaf: it imports nothing of fastnn, so that both backends may use it. The comp
 header themselves and come here only for what they do not recognise, which is either refused or made palatable.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
 
 __all__ = [
     "check_beta", "check_dtype", "check_float32", "check_length", "check_shape", "flag", "inner_size", "matrix",
@@ -14,7 +23,7 @@ __all__ = [
 KINDS = {1: "a vector (1-D array)", 2: "a matrix (2-D array)"}
 
 
-def _array(x, name, ndim):
+def _array(x: Any, name: str, ndim: int) -> Array:
     """Return ``x`` as a plain array of ``ndim`` axes, float32 or float64, or say what is wrong with it."""
     if not isinstance(x, np.ndarray):
         raise TypeError(
@@ -36,7 +45,7 @@ def _array(x, name, ndim):
     return np.asarray(x)
 
 
-def _native(x):
+def _native(x: Array) -> Array:
     """Return ``x``, or a copy where its bytes are swapped, misaligned or at odd distances."""
     odd = any(stride % x.itemsize for stride in x.strides)
     if x.flags.aligned and x.dtype.isnative and not odd:
@@ -44,17 +53,17 @@ def _native(x):
     return x.astype(x.dtype.newbyteorder("="), order="C", copy=True)
 
 
-def vector(x, name):
+def vector(x: Any, name: str) -> Array:
     """Return an input vector in native byte order and aligned, copied if need be."""
     return _native(_array(x, name, 1))
 
 
-def matrix(x, name):
+def matrix(x: Any, name: str) -> Array:
     """Return an input matrix in native byte order and aligned, copied if need be."""
     return _native(_array(x, name, 2))
 
 
-def output(x, name, ndim):
+def output(x: Any, name: str, ndim: int) -> Array:
     """Return the plain array in which a result can be written: never a copy."""
     array = _array(x, name, ndim)
     if not array.dtype.isnative:
@@ -75,7 +84,7 @@ def output(x, name, ndim):
     return array
 
 
-def _overlaps_itself(x):
+def _overlaps_itself(x: Array) -> bool:
     """Say whether two elements may share memory: the narrower axes do not fit into one step of a wider one."""
     if x.size == 0:
         return False
@@ -88,7 +97,7 @@ def _overlaps_itself(x):
     return False
 
 
-def check_dtype(x, name, like, like_name):
+def check_dtype(x: Array, name: str, like: Array, like_name: str) -> None:
     """Refuse a dtype other than that of an earlier argument."""
     if x.dtype.type is not like.dtype.type:
         raise TypeError(
@@ -97,25 +106,25 @@ def check_dtype(x, name, like, like_name):
         )
 
 
-def check_float32(x, name):
+def check_float32(x: Array, name: str) -> None:
     """Refuse float64 where only float32 makes sense."""
     if x.dtype.type is not np.float32:
         raise TypeError(f"{name}: expected dtype float32, got {x.dtype.name}; fastnn.dot takes float64.")
 
 
-def check_length(x, name, expected, like):
+def check_length(x: Array, name: str, expected: int, like: str) -> None:
     """Refuse a vector of another length than ``like`` asks for."""
     if x.shape[0] != expected:
         raise ValueError(f"{name}: expected length {expected} like {like}, got {x.shape[0]}.")
 
 
-def check_shape(x, name, expected):
+def check_shape(x: Array, name: str, expected: tuple[int, int]) -> None:
     """Refuse a matrix of another shape."""
     if x.shape != expected:
         raise ValueError(f"{name}: expected shape {expected}, the result's, got {x.shape}.")
 
 
-def inner_size(a, b, trans_a, trans_b):
+def inner_size(a: Array, b: Array, trans_a: bool, trans_b: bool) -> int:
     """Return the size that op(a) and op(b) share, or refuse them."""
     columns, rows = a.shape[0 if trans_a else 1], b.shape[1 if trans_b else 0]
     if columns != rows:
@@ -127,27 +136,27 @@ def inner_size(a, b, trans_a, trans_b):
     return columns
 
 
-def check_beta(beta, name):
+def check_beta(beta: float, name: str) -> None:
     """Refuse a factor for an output that was not given."""
     if beta != 0:
         raise ValueError(f"beta: expected 0 where {name} is not given, got {beta}; pass the {name} that beta scales.")
 
 
-def number(value, name):
+def number(value: Any, name: str) -> float:
     """Return a real number as a float."""
     if not isinstance(value, (int, float, np.floating, np.integer)):
         raise TypeError(f"{name}: expected a real number, got {type(value).__name__}; convert it with float().")
     return float(value)
 
 
-def flag(value, name):
+def flag(value: Any, name: str) -> bool:
     """Return a truth value; a letter, as in SciPy's ``trans="N"``, would always count as true."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name}: expected True or False, got {value!r}.")
     return bool(value)
 
 
-def too_large(x, name, limit):
+def too_large(x: Array, name: str, limit: int) -> ValueError:
     """Return the error for a matrix beyond the integers of the BLAS."""
     return ValueError(
         f"{name}: expected sizes and strides of at most {limit} elements, which is what this BLAS can count, got shape "
