@@ -72,9 +72,9 @@ class Lowering:
         self._wants_dx = wants_dx
         self._batch = shapes[0][0]
 
-        ops = list(graph.ops)
         self._inputs = list(graph.inputs)
         output = graph.outputs[0]
+        ops = _leading_to(output, graph.ops)
         ragged_values = {v for v in self._inputs if ragged and len(v.shape) == 3}
         for op in ops:
             if op.keeps_lengths and op.inputs[0] in ragged_values:
@@ -264,6 +264,11 @@ class Lowering:
             call = op.backward(self)
             # A parameter read by several ops: the first to run writes, the others add.
             again = self._touched & self._written
+            if again and again != self._touched:
+                raise ValueError(
+                    f"{type(op).__name__}: expected to share all of its parameters with another op or none, "
+                    f"got {sorted(p.name for p in again)} shared; split the op."
+                )
             calls.append(call._replace(adds=bool(again)))
             self._written |= self._touched
             for root, tensor in self._sums:
@@ -321,6 +326,17 @@ class Lowering:
                     slots.append((base, offset, tensor.shape, codes[tensor.dtype], tensor.repeated))
                 sections[name].append((call.kernel, tuple(slots), call.numbers, call.adds))
         return Program(sections, tuple(bases), arena_bytes, self._dtype, self._shapes[self._output], self.training)
+
+
+def _leading_to(output: Value, ops: Sequence[Op]) -> list[Op]:
+    """The ops that the output depends on: what nobody reads has no gradient, and need not run."""
+    kept: list[Op] = []
+    wanted = {output}
+    for op in reversed(ops):
+        if op.output in wanted:
+            kept.append(op)
+            wanted.update(op.inputs)
+    return kept[::-1]
 
 
 class Program:

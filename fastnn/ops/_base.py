@@ -7,6 +7,7 @@ through it, and names the kernel call of its forward and of its backward pass. I
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -70,7 +71,7 @@ class Parameter:
     @property
     def size(self) -> int:
         """Number of elements."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)  # of Python integers: no size overflows
 
     def __getstate__(self) -> dict[str, Any]:
         """The model pickles the numbers and binds the views again."""

@@ -18,9 +18,9 @@ class DropoutOp(Op):
     number: int = 0
 
     def forward(self, context: Context) -> Call:
-        """x, state -> y."""
+        """x, state -> y; outside training, where a model's output must not be its input, a copy."""
         tensors = context.value(self.inputs[0]), context.random_state(), context.value(self.output)
-        return Call("dropout_forward", tensors, (self.p, self.number))
+        return Call("dropout_forward", tensors, (self.p if context.training else 0.0, self.number))
 
     def backward(self, context: Context) -> Call:
         """dy, state -> dx."""
