@@ -8,6 +8,7 @@ from . import functional, initializers, losses, metrics, optimizers
 from ._backend import backend, use_backend
 from ._config import show_config
 from .callbacks import Callback, History, LearningRateScheduler, ModelCheckpoint
+from .cython_api import get_include
 from .functional import dot
 from .layers import LSTM, BatchNorm, Dropout, Linear, ReLU, RepeatVector, Sigmoid, Softmax, Tanh
 from .layers._base import Layer
@@ -41,6 +42,7 @@ __all__ = [
     "backend",
     "dot",
     "functional",
+    "get_include",
     "initializers",
     "load",
     "losses",
