@@ -97,7 +97,10 @@ class Model:
             What it is for; ``options`` go to :class:`~fastnn.program.Lowering`.
         """
         trainable = tuple(p.trainable for p in self.vectors.parameters) if mode in ("train", "fit") else ()
-        key = (shape, mode, _backend.backend(), trainable, len(self.layers), tuple(sorted(options.items())))
+        update: tuple[Any, ...] = ()
+        if mode == "fit" and self.optimizer is not None:  # its numbers stand in the calls, and a user may set them
+            update = (self.optimizer.clipnorm, *self.optimizer.numbers())
+        key = (shape, mode, _backend.backend(), trainable, update, len(self.layers), tuple(sorted(options.items())))
         with self._lock:
             program = self._programs.get(key)
             if program is None:
@@ -146,7 +149,15 @@ class Model:
         ValueError
             Rank or sizes do not fit the model.
         """
-        array = np.asarray(x)
+        if not self.layers:
+            raise ValueError("expected a model with layers, got an empty one; add them with net.add(layer).")
+        try:
+            array = np.asarray(x)
+        except ValueError:  # NumPy's own words on lists of unequal lengths do not help much
+            raise ValueError(
+                f"{name}: expected numbers in rows of equal length, got a ragged list; "
+                "pad_sequences() makes a batch and its lengths from unequal sequences."
+            ) from None
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}.")
         features = self.input_features
@@ -441,6 +452,8 @@ class Model:
         KeyError, ValueError
             Keys or shapes do not fit; the model is then as it was.
         """
+        if not isinstance(arrays, Mapping):
+            raise TypeError(f"state dict: expected a mapping of names to arrays, got {type(arrays).__name__}.")
         groups: dict[str, dict[str, Any]] = {}
         for key, array in arrays.items():
             number, _, name = str(key).partition(".")
@@ -482,7 +495,14 @@ class Model:
             "class": type(self).__name__,
             "dtype": self.dtype.name,
             "seed": self.seed,
-            "layers": [{"class": type(layer).__name__, "config": layer.config} for layer in self.layers],
+            "layers": [
+                {
+                    "class": type(layer).__name__,
+                    "config": layer.config,
+                    "frozen": [p.name for p in layer.parameters.values() if not (p.buffer or p.trainable)],
+                }
+                for layer in self.layers
+            ],
         }
 
     def summary(self, print_fn: Callable[[str], Any] = print) -> None:
@@ -587,7 +607,8 @@ class Sequential(Model):
     def _set_layers(self, layers: list[Layer]) -> None:
         for number, layer in enumerate(layers):
             if not isinstance(layer, Layer):
-                raise TypeError(f"Sequential: layer {number}: expected a Layer, got {layer!r}.")
+                cure = "; a list goes in as Sequential(*layers)" if isinstance(layer, (list, tuple)) else ""
+                raise TypeError(f"Sequential: layer {number}: expected a Layer, got {layer!r}{cure}.")
             if layer in layers[:number]:
                 raise ValueError(f"Sequential: layer {number}: {layer!r} stands in the model twice.")
             if layer not in self.layers and any(p.data is not None for p in layer.parameters.values()):
@@ -617,14 +638,21 @@ class Sequential(Model):
             try:
                 value = layer.build(graph, value)
             except ValueError as error:
-                raise ValueError(f"layer {number}: {error}") from None
+                located = ValueError(f"layer {number}: {error}")
+                located.layer = number  # type: ignore[attr-defined]
+                raise located from None
         graph.outputs.append(value)
 
     def _natural_rank(self, features: int) -> int:
         try:
             self.graph(2, features)
-        except ValueError:
-            self.graph(3, features)
+        except ValueError as flat:
+            try:
+                self.graph(3, features)
+            except ValueError as sequence:
+                # The error that matters is that of the rank which got further down the chain.
+                further = max((flat, sequence), key=lambda error: getattr(error, "layer", -1))
+                raise further from None
             return 3
         return 2
 
