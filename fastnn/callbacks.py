@@ -24,6 +24,15 @@ class Callback:
 
     model: Model
 
+    def check(self, names: list[str]) -> None:
+        """Raise, before anything is changed, if this training will not have what the callback needs.
+
+        Parameters
+        ----------
+        names : list of str
+            Names of the figures that ``logs`` will hold.
+        """
+
     def on_train_begin(self) -> None:
         """Run before the first epoch."""
 
@@ -120,7 +129,14 @@ class ModelCheckpoint(Callback):
     Raises
     ------
     ValueError
-        An unknown mode; in training, a figure that there is not.
+        An unknown mode; from ``fit``, before the first epoch, a figure that there will not be.
+    FileNotFoundError
+        From ``fit``, before the first epoch: there is no such folder.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> keep_best = fnn.ModelCheckpoint("best.safetensors", monitor="val_accuracy", save_best_only=True)
     """
 
     def __init__(
@@ -139,11 +155,19 @@ class ModelCheckpoint(Callback):
         self.metadata = metadata
         self.best: float | None = None
 
+    def check(self, names: list[str]) -> None:
+        """Look for the figure and the folder."""
+        if self.save_best_only and self.monitor not in names:
+            cure = "; pass validation_data for it" if self.monitor.startswith("val_") else ""
+            raise ValueError(f"ModelCheckpoint: monitor: expected one of {sorted(names)}, got {self.monitor!r}{cure}.")
+        if not self.path.parent.is_dir():
+            raise FileNotFoundError(
+                f"ModelCheckpoint: {self.path}: expected an existing folder; create {self.path.parent} first."
+            )
+
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Save."""
         if self.save_best_only:
-            if self.monitor not in logs:
-                raise ValueError(f"ModelCheckpoint: monitor: expected one of {sorted(logs)}, got {self.monitor!r}.")
             value = logs[self.monitor]
             if not (np.isfinite(value) and (self.best is None or self.sign * value < self.sign * self.best)):
                 return

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Iterable, Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,7 +89,7 @@ class Data:
         self.lengths = None if lengths is None else losses.check_lengths(lengths, self.x.shape)
         if finite:
             for label, array in ((name + "x", self.x), (name + "y", self.y)):
-                _check_finite(label, array)
+                _check_finite(label, array, model.dtype)
         # The kernels gather rows of plain memory in native byte order.
         self.x, self.y = _plain(self.x), _plain(self.y)
 
@@ -126,6 +129,43 @@ class Batch:
         self.program.give(self.workspace)
 
 
+class Interrupt:
+    """Hold Ctrl-C back while a slice runs, so that it stops at a whole batch on either backend.
+
+    Used as a context manager around a slice; :meth:`deliver` afterwards does what Ctrl-C would have done. Outside the
+    main thread, where no signal arrives, it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._before: Any = None
+        self._arrived: tuple[Any, ...] | None = None
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            before = signal.getsignal(signal.SIGINT)
+            if callable(before):
+                self._before = before
+                signal.signal(signal.SIGINT, self._note)
+
+    def _note(self, *arguments: Any) -> None:
+        self._arrived = arguments
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._before is not None:
+            before, self._before = self._before, None
+            signal.signal(signal.SIGINT, before)
+
+    def deliver(self) -> None:
+        """Hand on a signal that came during the slice: usually this raises KeyboardInterrupt."""
+        if self._arrived is not None:
+            arguments, self._arrived = self._arrived, None
+            handler = signal.getsignal(signal.SIGINT)
+            if callable(handler):
+                handler(*arguments)
+
+
 class Runner:
     """Run a program over examples in a given order, epoch after epoch, in slices."""
 
@@ -133,6 +173,9 @@ class Runner:
         n = len(data)
         model = data.model
         self.per_epoch = n
+        self.interrupt = Interrupt()
+        # A mean is weighed over the batches; sums of batches add up to the sum over all examples.
+        self.adds_up = model.loss is not None and model.loss.reduction == "sum"
         self.stats = np.zeros((1 + len(model.metrics), 2))
         self.main = Batch(data, min(batch_size, n), mode, self.stats)
         rest = n % self.main.size
@@ -142,14 +185,18 @@ class Runner:
         """Go on at ``position`` of the order; return how far it came. Finished epochs stand in ``history``."""
         main, tail = self.main, self.tail
         ending = tail and (tail.program.executor, tail.workspace, tail.arrays, tail.size, tail.gathers)
-        return main.program.executor.run_slice(
-            "step", main.workspace, main.arrays, main.size, ending, main.gathers,
-            index, position, self.per_epoch, self.stats, history, seconds,
-        )  # fmt: skip
+        with self.interrupt:
+            return main.program.executor.run_slice(
+                "step", main.workspace, main.arrays, main.size, ending, main.gathers,
+                index, position, self.per_epoch, self.stats, history, seconds,
+            )  # fmt: skip
 
     def figures(self, sums: np.ndarray) -> np.ndarray:
         """Divide sums (..., S, 2) of stats into figures (..., S)."""
-        return sums[..., 0] / np.maximum(sums[..., 1], 1e-300)
+        figures = sums[..., 0] / np.maximum(sums[..., 1], 1e-300)
+        if self.adds_up:
+            figures[..., 0] = sums[..., 0, 0]
+        return figures
 
     def release(self) -> None:
         """Give the workspaces back."""
@@ -183,6 +230,7 @@ def _pass(runner: Runner, index: np.ndarray) -> np.ndarray:
     position = 0
     while position < len(index):
         position = runner.slice(index, position, sums, SLICE_SECONDS)
+        runner.interrupt.deliver()
     return runner.figures(sums[0])
 
 
@@ -259,9 +307,13 @@ class _Fit:
         # In a single batch of all examples their order means nothing.
         self.shuffle = shuffle and len(data) > self.runner.main.size
         self.names = names_of(model) + (names_of(model, "val_") if validation is not None else [])
+        self.every_epoch = (
+            validation is not None or verbose == 2 or any(callback.every_epoch for callback in callbacks)
+        )
+        for callback in callbacks:
+            callback.check(self.names)
         self.history = model.history = History()
         self.progress = Progress(epochs, verbose)
-        self.every_epoch = validation is not None or any(callback.every_epoch for callback in callbacks)
 
     def run(self) -> History:
         """Train."""
@@ -297,16 +349,16 @@ class _Fit:
         position = finished = 0
         while position < len(order):
             position = self.runner.slice(order, position, sums, SLICE_SECONDS)
-            now = position // n
-            if now > finished:
-                self._finish(first + finished, sums[finished:now])
-                finished = now
-            elif not self._alive(self.runner.figures(self.runner.stats)):
-                break
+            before, finished = finished, position // n
+            if finished > before:
+                self._finish(first + before, sums[before:finished])
+            else:
+                self._alive(self.runner.figures(self.runner.stats), first + finished)
+            logs = self.history.last() or dict(zip(self.names, self.runner.figures(self.runner.stats), strict=False))
+            self.progress.update(first + position / n, logs, finished > before)
+            self.runner.interrupt.deliver()
             if model.stop_training:
                 break
-            logs = self.history.last() or dict(zip(self.names, self.runner.figures(self.runner.stats), strict=False))
-            self.progress.update(first + position / n, logs, position % n == 0)
         return max(finished, 1)
 
     def _finish(self, first: int, sums: np.ndarray) -> None:
@@ -317,13 +369,14 @@ class _Fit:
         if self.checker is not None:
             rows = np.concatenate([rows, _pass(self.checker, self.check_index)[None]], axis=1)
         self.history.append(self.names, rows)
-        alive = all([self._alive(row) for row in rows[-1:]])
+        lost = np.flatnonzero(~np.isfinite(rows[:, 0]))
+        alive = not len(lost) or self._alive(rows[lost[0]], first + int(lost[0]))
         logs = self.history.last()
         if alive or self.every_epoch:
             for callback in self.callbacks:
                 callback.on_epoch_end(first + len(rows) - 1, dict(logs))
 
-    def _alive(self, figures: np.ndarray) -> bool:
+    def _alive(self, figures: np.ndarray, epoch: int) -> bool:
         """Stop the training, with advice, once the loss is no number."""
         if np.isfinite(figures[0]) or self.model.stop_training:
             return True
@@ -331,7 +384,7 @@ class _Fit:
         self.model.stop_training = True
         clip = "" if self.model.optimizer.clipnorm is not None else ", clipnorm=1.0"
         warnings.warn(
-            f"fit: the loss became {figures[0]} in epoch {len(self.history.epoch) + 1} and the training was stopped: the "
+            f"fit: the loss became {figures[0]} in epoch {epoch + 1} and the training was stopped: the "
             f"parameters are lost. Try a smaller learning rate (it was {self.model.optimizer.lr:g}){clip}, or inputs "
             "scaled to about 1.",
             RuntimeWarning,
@@ -345,11 +398,19 @@ def _check_compiled(model: Model, what: str) -> None:
         raise RuntimeError(f"{what}: the model is not compiled; call net.compile(optimizer=..., loss=...) first.")
 
 
-def _check_finite(name: str, array: np.ndarray) -> None:
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        where = tuple(int(k) for k in np.argwhere(~np.isfinite(array))[0])
+def _check_finite(name: str, array: np.ndarray, dtype: np.dtype) -> None:
+    if array.dtype.kind != "f":
+        return
+    if array.dtype.itemsize > dtype.itemsize:  # a large float64 would become infinite as float32
+        limit = np.finfo(dtype).max
+        good = (array >= -limit) & (array <= limit)
+    else:
+        good = np.isfinite(array)
+    if not good.all():
+        where = tuple(int(k) for k in np.argwhere(~good)[0])
+        what = f"numbers within {dtype}'s range" if np.isfinite(array[where]) else "finite numbers"
         raise ValueError(
-            f"{name}: expected finite numbers, got {array[where]} at {where}; clean or mask the data before training."
+            f"{name}: expected {what}, got {array[where]} at {where}; clean, scale or mask the data before training."
         )
 
 
