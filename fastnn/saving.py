@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
@@ -31,6 +32,10 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         The folder cannot be written.
     """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: expected an existing folder to save into; create {path.parent} first.")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: expected the name of a file, got a folder.")
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -42,7 +47,8 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         os.chmod(name, 0o666 & ~mask)  # mkstemp's 0o600 would hide the model from the group
         os.replace(name, path)
     except BaseException:
-        os.unlink(name)
+        with contextlib.suppress(FileNotFoundError):  # it may have been interrupted after the replacement
+            os.unlink(name)
         raise
 
 
@@ -101,6 +107,8 @@ def load(path: str | Path) -> Sequential:
         model = _rebuild(own, tensors)
     except (KeyError, TypeError, AttributeError) as error:
         message = error.args[0] if error.args else error
+        if isinstance(error, KeyError):
+            message = f"nothing stands under {message!r}" if " " not in str(message) else message
         raise ValueError(f"{path}: the model file is damaged: {message}") from error
     except ValueError as error:
         if str(error).startswith(str(path)):
@@ -120,7 +128,9 @@ def _read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            # Others' files may hold types that NumPy does not know: they are refused below, unread.
+            names = file.keys() if FORMAT in header else []
+            tensors = {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
         raise ValueError(f"{path}: expected a safetensors file, got something else or a damaged one ({error}).") from None
     if FORMAT not in header:
@@ -130,11 +140,18 @@ def _read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         )
     try:
         own = json.loads(header[FORMAT])
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: the model file is damaged: its architecture is no JSON ({error}).") from None
     if not isinstance(own, dict):
         raise ValueError(f"{path}: the model file is damaged: expected an architecture, got {own!r}.")
     return tensors, own
+
+
+def _count(entries: dict[str, Any], name: str) -> int:
+    value = entries[name]
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise ValueError(f"{name}: expected a count, got {value!r}")
+    return value
 
 
 def _rebuild(own: dict[str, Any], tensors: dict[str, np.ndarray]) -> Sequential:
@@ -145,22 +162,29 @@ def _rebuild(own: dict[str, Any], tensors: dict[str, np.ndarray]) -> Sequential:
     for entry in architecture["layers"]:
         if entry["class"] not in layers.__all__:
             raise ValueError(f"unknown layer {entry['class']!r}; expected one of {layers.__all__}")
-        made.append(getattr(layers, entry["class"])(**entry["config"]))
+        layer = getattr(layers, entry["class"])(**entry["config"])
+        for name in entry.get("frozen", ()):
+            layer.parameters[name].trainable = False
+        made.append(layer)
+    # Sizes are believed only as far as there are numbers for them: none are drawn for a forged architecture.
+    expected = sum(p.size for layer in made for p in layer.parameters.values())
+    if expected > sum(array.size for array in tensors.values()):
+        raise ValueError(f"expected tensors of {expected} numbers at least, got fewer")
     model = Sequential(*made, dtype=architecture["dtype"], seed=architecture["seed"])
     for name, array in tensors.items():
         if array.dtype != model.dtype:
             raise ValueError(f"{name}: expected dtype {model.dtype}, got {array.dtype}")
     model.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(OPTIMIZER)})
-    model.random_state[1] = own["random_step"]
-    model.epochs_done = own["epochs_done"]
-    model.metadata = dict(own["metadata"])
+    model.random_state[1] = _count(own, "random_step")
+    model.epochs_done = _count(own, "epochs_done")
+    model.metadata = {str(key): str(value) for key, value in own["metadata"].items()}
     chosen = own.get("training")
     if chosen is not None:
         kind = optimizers.OPTIMIZERS[chosen["optimizer"]["class"].lower()]
         optimizer = kind(**chosen["optimizer"]["config"])
         loss = losses.LOSSES[chosen["loss"]["name"]](chosen["loss"]["reduction"])
         model.compile(optimizer, loss, [metrics.METRICS[name] for name in chosen["metrics"]])
-        optimizer.hyper[1] = chosen["optimizer"]["updates"]
+        optimizer.hyper[1] = _count(chosen["optimizer"], "updates")
         for name, vector in optimizer.state.items():
             given = tensors.get(OPTIMIZER + name)
             if given is None or given.shape != vector.shape:

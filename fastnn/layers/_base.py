@@ -105,6 +105,8 @@ class Layer:
         ValueError
             A shape differs or numbers are not real.
         """
+        if not isinstance(arrays, Mapping):
+            raise TypeError(f"{prefix}{type(self).__name__}: expected a mapping of names to arrays, got {arrays!r}.")
         expected = self.export()
         given = {key: np.asarray(value) for key, value in arrays.items() if key not in self.ignored_keys}
         missing, unknown = sorted(expected.keys() - given.keys()), sorted(given.keys() - expected.keys())
