@@ -134,7 +134,10 @@ class Loss:
         weight, count = np.ones((batch, steps), dtype), -1.0
         full = (batch, steps) if ndim == 3 else (batch,)
         if weights is not None:
-            w = np.asarray(weights, dtype)
+            w = np.asarray(weights)
+            if w.dtype.kind not in "fiub":
+                raise TypeError(f"weights: expected real numbers, got dtype {w.dtype}.")
+            w = w.astype(dtype, copy=False)
             if w.shape not in ((batch,), full):
                 raise ValueError(f"weights: expected shape ({batch},) or {full}, got {w.shape}.")
             weight *= w.reshape(batch, -1)

@@ -62,9 +62,13 @@ def _measure(kernel: str, y: ArrayLike, target: ArrayLike, lengths: ArrayLike | 
     if p.ndim not in (2, 3) or p.size == 0:
         raise ValueError(f"y: expected a non-empty (B, F) or (B, T, F), got shape {p.shape}.")
     t: Any = np.asarray(target)
+    if t.dtype.kind not in "fiub":
+        raise TypeError(f"target: expected real numbers, got dtype {t.dtype}.")
     is_labels = t.shape == p.shape[:-1] and t.dtype.kind in "iu"
     if not is_labels and t.shape != p.shape:
         raise ValueError(f"target: expected shape {p.shape} or integer classes {p.shape[:-1]}, got {t.shape}.")
+    if is_labels and t.size and (t.min() < 0 or t.max() >= p.shape[-1]):
+        raise ValueError(f"target: expected class numbers from 0 to {p.shape[-1] - 1}, got {t.min()} to {t.max()}.")
     t = np.ascontiguousarray(t, np.int64 if is_labels else p.dtype)
     long = check_lengths(lengths, p.shape) if lengths is not None else None
     stats = np.zeros(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,9 +14,10 @@ if TYPE_CHECKING:
     from .model import Model
 
 
-def _check(owner: str, name: str, value: Any, low: float, high: float = np.inf, open_high: bool = True) -> float:
+def _check(owner: str, name: str, value: Any, low: float, high: float = np.inf) -> float:
     ok = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not ok or not np.isfinite(value) or value < low or (value >= high if open_high else value > high):
+    # Compared before they are floats: an int may be too large to become one.
+    if not ok or not low <= value < min(high, sys.float_info.max):
         raise ValueError(f"{owner}: {name}: expected a number in [{low}, {high}), got {value!r}.")
     return float(value)
 

@@ -26,8 +26,10 @@ def pad_sequences(sequences: Sequence[ArrayLike], dtype: str = "float32") -> tup
 
     Raises
     ------
+    TypeError
+        The numbers of a sequence are not real.
     ValueError
-        No sequence, or the features differ.
+        No sequence, one that is not (T_i, F), features that differ, or another dtype.
 
     Examples
     --------
@@ -36,13 +38,19 @@ def pad_sequences(sequences: Sequence[ArrayLike], dtype: str = "float32") -> tup
     >>> x.shape, lengths.tolist()
     ((2, 2, 1), [2, 1])
     """
-    arrays = [np.asarray(s, dtype=dtype) for s in sequences]
+    if np.dtype(dtype).name not in ("float32", "float64"):
+        raise ValueError(f"dtype: expected 'float32' or 'float64', got {dtype!r}.")
+    arrays = [np.asarray(s) for s in sequences]
     if not arrays:
         raise ValueError("sequences: expected at least one, got none.")
+    features = arrays[0].shape[1] if arrays[0].ndim == 2 else "F"
     for number, array in enumerate(arrays):
-        if array.ndim != 2 or array.shape[1] != arrays[0].shape[-1]:
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"sequences: sequence {number}: expected real numbers, got dtype {array.dtype}.")
+        if array.ndim != 2 or array.shape[1] != features:
+            cure = "; one feature alone is s[:, None]" if array.ndim == 1 else ""
             raise ValueError(
-                f"sequences: sequence {number}: expected shape (T, {arrays[0].shape[-1]}), got {array.shape}."
+                f"sequences: sequence {number}: expected shape (T, {features}), got {array.shape}{cure}."
             )
     lengths = np.array([len(a) for a in arrays], dtype=np.int64)
     x = np.zeros((len(arrays), max(1, int(lengths.max())), arrays[0].shape[1]), dtype=dtype)

@@ -41,9 +41,9 @@ class BatchNorm(Layer):
     def __init__(self, num_features: int, momentum: float = 0.1, eps: float = 1e-5) -> None:
         super().__init__()
         self.num_features = positive("BatchNorm", "num_features", num_features)
-        if not 0 <= momentum <= 1:
+        if not isinstance(momentum, (int, float)) or not 0 <= momentum <= 1:
             raise ValueError(f"BatchNorm: momentum: expected a number in [0, 1], got {momentum!r}.")
-        if not eps > 0:
+        if not isinstance(eps, (int, float)) or not 0 < eps < float("inf"):
             raise ValueError(f"BatchNorm: eps: expected a positive number, got {eps!r}.")
         self.momentum, self.eps = float(momentum), float(eps)
         self._config = {"num_features": self.num_features, "momentum": self.momentum, "eps": self.eps}
