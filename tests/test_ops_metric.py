@@ -21,6 +21,8 @@ def make(rng, kind, shape, dtype, threshold):
         target = rng.integers(0, 2, shape).astype(dtype)
         y = np.where(rng.random(shape) < 0.7, target, 1 - target) * (1 - threshold) + threshold / 2
         y[rng.random(shape) < 0.1] = threshold  # on it is not above it
+        soft = rng.random(shape) < 0.5
+        target[soft] = rng.choice([0.4375, 0.5, 0.5625], np.count_nonzero(soft))  # 1 is what lies above 0.5
         return y.astype(dtype), target, None
     y = normal(rng, *shape).astype(dtype)
     hit = rng.random(shape[:-1]) < 0.6

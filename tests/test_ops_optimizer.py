@@ -104,6 +104,21 @@ def test_state_lives_in_the_arrays(rng, kind):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_what_the_state_holds(rng, dtype):
+    """Checkpoints carry it by name: the velocity; the mean of g, then that of g squared."""
+    whole, tolerance = np.array([[0, 7]], dtype=np.int64), TOLERANCE[dtype]
+    params, g, velocity, m, v = (normal(rng, 7).astype(dtype) for _ in range(5))
+    v = np.abs(v)
+    moved = velocity.copy()
+    kernels.sgd_update(params.copy(), g, moved, whole, np.array([0.1, 0.0]), 0.75, 0, 0.125)
+    assert_close(moved, 0.75 * velocity + g + 0.125 * params, tolerance, name="velocity")
+    first, second = m.copy(), v.copy()
+    kernels.adam_update(params.copy(), g, first, second, whole, np.array([0.1, 3.0]), 0.75, 0.875, 1e-8, 0.125)
+    assert_close(first, 0.75 * m + 0.25 * g, tolerance, name="m")
+    assert_close(second, 0.875 * v + 0.125 * g * g, tolerance, name="v")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
 @pytest.mark.parametrize("segments", [np.array([[0, 40]], dtype=np.int64), SEGMENTS])
 def test_clip(rng, segments, scale, dtype):

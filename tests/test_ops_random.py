@@ -97,6 +97,15 @@ def test_dropout_is_the_mask_of_the_words(rng, shape, p, dtype):
         np.testing.assert_array_equal(y, x)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_word_equal_to_the_limit_is_kept(dtype):
+    """P(dropped) is exactly p where p 2^32 is a whole number: words 0 .. p 2^32 - 1."""
+    word = int(expected_words(11, 4, 0, 10)[7])
+    x = np.ones((1, 10), dtype)
+    assert dropout(x, p=word / 2**32)[0, 7] > 0
+    assert dropout(x, p=(word + 1) / 2**32)[0, 7] == 0
+
+
 def test_dropout_keeps_the_mean(rng):
     x = np.ones((200, 100))
     for p in (0.1, 0.5, 0.8):
