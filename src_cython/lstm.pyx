@@ -30,6 +30,23 @@ cdef struct shape_t:
     int64_t VL        # lanes of a vector
     int64_t units     # units in a group of the step's weights
     int64_t group     # rows in a group of a product's matrix
+    int64_t x_rows, h_rows, z_rows  # rows of lanes from one step to the next: I, D H, 4H, or one more
+
+
+cdef inline int64_t apart(int64_t rows) noexcept nogil:
+    """Rows from one step to the next. The weight gradients read the same rows of all steps: were those a multiple of
+    2 KiB apart, they would push each other out of the cache."""
+    return rows + (rows % 16 == 0)
+
+
+cdef void complete(shape_t* s, const leaf_t* L) noexcept nogil:
+    s.VL, s.units, s.group = L.VL, L.STEP_UNITS, L.PRODUCT_GROUP
+    s.x_rows, s.h_rows, s.z_rows = apart(s.I), apart(s.D * s.H), apart(4 * s.H)
+
+
+cdef inline double gate_factor(int64_t gate) noexcept nogil:
+    """What the step's weights are multiplied with: the leaves want -x / log 2 for a sigmoid, 2x / log 2 for tanh."""
+    return 2.8853900817779268147 if gate == 2 else -1.4426950408889634074
 
 
 cdef inline int64_t up(int64_t n, int64_t to) noexcept nogil:
@@ -50,15 +67,16 @@ cdef inline floating* take(floating** free, int64_t n) noexcept nogil:
 
 
 cdef int64_t saved_size(shape_t* s) noexcept nogil:
-    return up(s.B, s.VL) * s.T * s.D * 6 * s.H + 64
+    return up(s.B, s.VL) * s.T * (s.D * 5 * s.H + s.h_rows) + 64
 
 
 cdef int64_t scratch_size(shape_t* s) noexcept nogil:
     """Enough for either pass; every piece is rounded up to a line of the cache."""
     cdef int64_t LB = 2 * s.VL, weights = 4 * s.H * (s.I + s.H + 2), pieces = 64 * 24
-    cdef int64_t forward = s.D * weights + LB * (s.T * (s.I + s.D * s.H) + 4 * s.H + 4 * s.H + 1)
+    cdef int64_t forward = s.D * weights + LB * (s.T * (s.x_rows + s.h_rows) + s.x_rows + 8 * s.H + 1)
     cdef int64_t backward = (
-        s.D * (weights + 4 * s.H * (s.I + s.H + 9)) + LB * (s.T * (2 * s.I + s.D * s.H + 4 * s.H) + 9 * s.H + s.I + 1)
+        s.D * (weights + 4 * s.H * (s.I + s.H + 9))
+        + LB * (s.T * (2 * s.x_rows + s.h_rows + s.z_rows) + 2 * s.x_rows + 9 * s.H + 1)
     )
     return max(forward, backward) + pieces
 
@@ -75,21 +93,21 @@ cdef void pack_step(shape_t* s, const floating* w_ih, const floating* w_hh, int6
             row = (w_ih + k * 4 * H if k < I else w_hh + (k - I) * 4 * H) + u
             for j in range(units):
                 for gate in range(4):
-                    out[4 * j + gate] = row[gate * H + j]
+                    out[4 * j + gate] = row[gate * H + j] * <floating>gate_factor(gate)
             out += 4 * units
         u += units
 
 
 cdef void pack_gates(shape_t* s, const floating* b, floating* out) noexcept nogil:
-    """(4, H) -> (H, 4)"""
+    """(4, H) -> (H, 4), for the step."""
     cdef int64_t u, gate
     for u in range(s.H):
         for gate in range(4):
-            out[4 * u + gate] = b[gate * s.H + u]
+            out[4 * u + gate] = b[gate * s.H + u] * <floating>gate_factor(gate)
 
 
 cdef void pack_product(shape_t* s, const floating* w, int64_t rows, bint transposed, floating* out) noexcept nogil:
-    """The matrix (rows, 4H) of a product with interleaved gates, or its transpose, in groups of [k][row]."""
+    """The matrix (rows, 4H) of a product with interleaved gates in groups of [k][row]; or its transpose, for the step."""
     cdef int64_t H = s.H, M = 4 * H if transposed else rows, K = rows if transposed else 4 * H
     cdef int64_t groups = (M + s.group - 1) // s.group, group, count, k, i, first = 0
     for group in range(groups):
@@ -97,7 +115,7 @@ cdef void pack_product(shape_t* s, const floating* w, int64_t rows, bint transpo
         for k in range(K):
             for i in range(first, first + count):
                 if transposed:
-                    out[0] = w[k * 4 * H + i % 4 * H + i // 4]
+                    out[0] = w[k * 4 * H + i % 4 * H + i // 4] * <floating>gate_factor(i % 4)
                 else:
                     out[0] = w[i * 4 * H + k % 4 * H + k // 4]
                 out += 1
@@ -134,6 +152,27 @@ cdef void state_out(const leaf_t* L, shape_t* s, const floating* lanes, int64_t 
         L.from_lanes(lanes, vectors, n, s.H, state + first * s.D * s.H + direction * s.H, s.D * s.H)
 
 
+cdef void steps_in(const leaf_t* L, const floating* x, int64_t stride, int64_t n, int64_t steps, int64_t features,
+                   int64_t rows, floating* out, int64_t vectors) noexcept nogil:
+    """(n, steps, features), examples ``stride`` apart, as lanes whose steps are ``rows`` apart."""
+    cdef int64_t t
+    if rows == features:
+        L.to_lanes(x, stride, n, steps * features, out, vectors)
+        return
+    for t in range(steps):
+        L.to_lanes(x + t * features, stride, n, features, out + t * rows * vectors * L.VL, vectors)
+
+
+cdef void steps_out(const leaf_t* L, const floating* lanes, int64_t rows, int64_t n, int64_t steps, int64_t features,
+                    floating* y, int64_t stride, int64_t vectors) noexcept nogil:
+    cdef int64_t t
+    if rows == features:
+        L.from_lanes(lanes, vectors, n, steps * features, y, stride)
+        return
+    for t in range(steps):
+        L.from_lanes(lanes + t * rows * vectors * L.VL, vectors, n, features, y + t * features, stride)
+
+
 cdef int64_t longest(const int64_t* lengths, int64_t n, int64_t T) noexcept nogil:
     """The number of steps that a block needs."""
     cdef int64_t i, steps = 0
@@ -165,7 +204,7 @@ cdef void fill_shape(shape_t* s, args_t* a, int x, int w_hh, int w_hh_r, const l
     s.B, s.T, s.I = a.t[x].n[0], a.t[x].n[1], a.t[x].n[2]
     s.H = a.t[w_hh].n[0]
     s.D = 1 if a.t[w_hh_r].data == NULL else 2
-    s.VL, s.units, s.group = L.VL, L.STEP_UNITS, L.PRODUCT_GROUP
+    complete(s, L)
 
 
 cdef void _forward(args_t* a, floating* _) noexcept nogil:
@@ -196,27 +235,28 @@ cdef void _forward(args_t* a, floating* _) noexcept nogil:
             pack_product(&s, <floating*>a.t[F_W_IH + 3 * d].data, I, True, projection[d])
         else:
             pack_step(&s, <floating*>a.t[F_W_IH + 3 * d].data, <floating*>a.t[F_W_HH + 3 * d].data, I, weights[d])
-    xs = take(&free, x_rows * LB)
-    hs = take(&free, T * D * H * LB)
+    xs = take(&free, (1 if repeated else T) * s.x_rows * LB)
+    hs = take(&free, T * s.h_rows * LB)
     first = 0
     while first < s.B:
         n = min(s.B - first, LB)
         vectors = 2 if n > s.VL else 1
         LB = vectors * s.VL
         steps = longest(lengths + first if lengths != NULL else NULL, n, T)
-        L.to_lanes(<floating*>a.t[F_X].data + first * x_rows, x_rows, n, I if repeated else steps * I, xs, vectors)
+        steps_in[floating](L, <floating*>a.t[F_X].data + first * x_rows, x_rows, n, 1 if repeated else steps, I, s.x_rows,
+                           xs, vectors)
         gates = cs = NULL
         if saved != NULL:
             gates = saved
             cs = saved + D * T * 4 * H * LB
             hs = cs + D * T * H * LB
-            saved = hs + D * T * H * LB
+            saved = hs + T * s.h_rows * LB
         for d in range(D):
             forward_direction(L, &s, a, d, first, n, vectors, steps, xs, weights[d], bias[d],
                               projection[d] if repeated else NULL, gates + d * T * 4 * H * LB if gates != NULL else NULL,
                               cs + d * T * H * LB if cs != NULL else NULL, hs, free)
         if y != NULL:
-            L.from_lanes(hs, vectors, n, steps * D * H, y + first * T * D * H, T * D * H)
+            steps_out[floating](L, hs, s.h_rows, n, steps, D * H, y + first * T * D * H, T * D * H, vectors)
             if lengths != NULL:
                 clear_padding(&s, lengths + first, n, y + first * T * D * H, D * H)
         first += n
@@ -245,10 +285,10 @@ cdef void forward_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, i
         L.lanes_product(vectors, 4 * H, I, projection, xs, bias, projected, False)
     for position in range(steps):
         t = position if d == 0 else steps - 1 - position
-        h_new = hs + (t * s.D + d) * H * LB
+        h_new = hs + (t * s.h_rows + d * H) * LB
         c_new = rolling if cs == NULL else cs + t * H * LB
         if projection == NULL:
-            x = xs + t * I * LB
+            x = xs + t * s.x_rows * LB
         L.lstm_step(vectors, 0 if projection != NULL else I, H, x, h, weights,
                     projected if projection != NULL else bias, projection != NULL, c,
                     gates + t * 4 * H * LB if gates != NULL else NULL, c_new, h_new)
@@ -309,9 +349,9 @@ cdef void _backward(args_t* a, floating* _) noexcept nogil:
         memset(sums[d].ih, 0, 4 * H * sums[d].ld_ih * sizeof(floating))
         memset(sums[d].hh, 0, 4 * H * sums[d].ld_hh * sizeof(floating))
         memset(sums[d].b, 0, 4 * H * sizeof(floating))
-    xs = take(&free, x_rows * LB)
-    dys = take(&free, T * D * H * LB)
-    dxs = take(&free, max(T, <int64_t>1) * I * LB)
+    xs = take(&free, (1 if repeated else T) * s.x_rows * LB)
+    dys = take(&free, T * s.h_rows * LB)
+    dxs = take(&free, max(T, <int64_t>1) * s.x_rows * LB)
     first = 0
     while first < s.B:
         n = min(s.B - first, LB)
@@ -321,18 +361,18 @@ cdef void _backward(args_t* a, floating* _) noexcept nogil:
         gates = saved
         cs = gates + D * T * 4 * H * LB
         hs = cs + D * T * H * LB
-        saved = hs + D * T * H * LB
+        saved = hs + T * s.h_rows * LB
         if want_dw:
-            L.to_lanes(<floating*>a.t[B_X].data + first * x_rows, x_rows, n, I if repeated else steps * I, xs, vectors)
+            steps_in[floating](L, <floating*>a.t[B_X].data + first * x_rows, x_rows, n, 1 if repeated else steps, I,
+                               s.x_rows, xs, vectors)
         if has_dy:
-            L.to_lanes(<floating*>a.t[B_DY].data + first * T * D * H, T * D * H, n, steps * D * H, dys, vectors)
-        if steps == 0 and dx != NULL:
-            memset(dxs, 0, dx_rows * LB * sizeof(floating))
+            steps_in[floating](L, <floating*>a.t[B_DY].data + first * T * D * H, T * D * H, n, steps, D * H, s.h_rows,
+                               dys, vectors)
         for d in range(D):
             backward_direction(L, &s, a, d, first, n, vectors, steps, xs, gates + d * T * 4 * H * LB,
                                cs + d * T * H * LB, hs, dys if has_dy else NULL, for_h[d], for_x[d], dxs, &sums[d], free)
         if dx != NULL:
-            L.from_lanes(dxs, vectors, n, I if summed else steps * I, dx + first * dx_rows, dx_rows)
+            steps_out[floating](L, dxs, s.x_rows, n, 1 if summed else steps, I, dx + first * dx_rows, dx_rows, vectors)
             if not summed and steps < T:
                 for t in range(n):
                     memset(dx + ((first + t) * T + steps) * I, 0, (T - steps) * I * sizeof(floating))
@@ -350,12 +390,13 @@ cdef void backward_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, 
                              const floating* for_x, floating* dxs, sums_t* sums, floating* free) noexcept nogil:
     """One block back through one direction: dxs (T, I, LB) or its sum (I, LB) written by the first direction, added
     to by the second, and the block's share added to the sums."""
-    cdef int64_t H = s.H, I = s.I, D = s.D, LB = vectors * s.VL, size = H * LB, position, t, before
+    cdef int64_t H = s.H, I = s.I, LB = vectors * s.VL, size = H * LB, position, t, before
+    cdef int64_t x_step = s.x_rows * LB, h_step = s.h_rows * LB, z_step = s.z_rows * LB
     cdef const int64_t* lengths = <int64_t*>a.t[B_LENGTHS].data
     cdef bint want_dx = a.t[B_DX].data != NULL, summed = want_dx and a.t[B_DX].n[1] != s.T
     cdef bint want_dw = a.t[B_DW_IH].data != NULL, repeated = a.t[B_X].repeated
     cdef bint want_sum = summed or (want_dw and repeated)
-    cdef floating* dz = take(&free, steps * 4 * size)
+    cdef floating* dz = take(&free, steps * z_step)
     cdef floating* dh = take(&free, size)
     cdef floating* dh_new = take(&free, size)
     cdef floating* dc = take(&free, size)
@@ -378,18 +419,18 @@ cdef void backward_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, 
         c_prev = cs + before * size if position > 0 else c0
         if lengths != NULL:
             mark_live(lengths, n, t, LB, live)
-        L.lstm_dz(vectors, H, gates + t * 4 * size, c_prev, hs + (t * D + d) * size, dh,
-                  dys + (t * D + d) * size if dys != NULL else NULL, live if lengths != NULL else NULL, dc,
-                  dz + t * 4 * size)
+        L.lstm_dz(vectors, H, gates + t * 4 * size, c_prev, hs + t * h_step + d * size, dh,
+                  dys + t * h_step + d * size if dys != NULL else NULL, live if lengths != NULL else NULL, dc,
+                  dz + t * z_step)
         if position > 0 or a.t[B_DH0].data != NULL:
-            L.lanes_product(vectors, H, 4 * H, for_h, dz + t * 4 * size, NULL, dh_new, False)
+            L.lanes_product(vectors, H, 4 * H, for_h, dz + t * z_step, NULL, dh_new, False)
             if lengths != NULL:
                 L.lanes_hold(vectors, H, live, dh, dh_new)
             dh, dh_new = dh_new, dh
         if want_dx and not summed:
-            L.lanes_product(vectors, I, 4 * H, for_x, dz + t * 4 * size, NULL, dxs + t * I * LB, d > 0)
+            L.lanes_product(vectors, I, 4 * H, for_x, dz + t * z_step, NULL, dxs + t * x_step, d > 0)
         if want_sum:
-            L.add(dz_sum, dz + t * 4 * size, 4 * size)
+            L.add(dz_sum, dz + t * z_step, 4 * size)
     state_out[floating](L, s, dh, first, n, d, <floating*>a.t[B_DH0].data, vectors)
     state_out[floating](L, s, dc, first, n, d, <floating*>a.t[B_DC0].data, vectors)
     if summed:
@@ -400,13 +441,13 @@ cdef void backward_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, 
         L.lanes_outer(vectors, 1, I, xs, 0, 4 * H, dz_sum, 0, sums.ih, sums.ld_ih)
         L.lanes_sum(vectors, 1, 4 * H, dz_sum, 0, sums.b)
     else:
-        L.lanes_outer(vectors, steps, I, xs, I * LB, 4 * H, dz, 4 * size, sums.ih, sums.ld_ih)
-        L.lanes_sum(vectors, steps, 4 * H, dz, 4 * size, sums.b)
+        L.lanes_outer(vectors, steps, I, xs, x_step, 4 * H, dz, z_step, sums.ih, sums.ld_ih)
+        L.lanes_sum(vectors, steps, 4 * H, dz, z_step, sums.b)
     # The state before step t is that after the step taken before it, and h0 at the first.
-    L.lanes_outer(vectors, steps - 1, H, hs + d * size if d == 0 else hs + (D + d) * size, D * size, 4 * H,
-                  dz + 4 * size if d == 0 else dz, 4 * size, sums.hh, sums.ld_hh)
+    L.lanes_outer(vectors, steps - 1, H, hs if d == 0 else hs + h_step + size, h_step, 4 * H,
+                  dz + z_step if d == 0 else dz, z_step, sums.hh, sums.ld_hh)
     if a.t[B_H0].data != NULL:
-        L.lanes_outer(vectors, 1, H, h0, 0, 4 * H, dz if d == 0 else dz + (steps - 1) * 4 * size, 0, sums.hh, sums.ld_hh)
+        L.lanes_outer(vectors, 1, H, h0, 0, 4 * H, dz if d == 0 else dz + (steps - 1) * z_step, 0, sums.hh, sums.ld_hh)
 
 
 # ------------------------------------------------------------------------------------------------------------- doors
@@ -420,7 +461,7 @@ def lstm_sizes(B, T, I, H, D, training, itemsize):
     cdef const leaf_t* L = leaf(itemsize)
     cdef shape_t s
     s.B, s.T, s.I, s.H, s.D = B, T, I, H, D
-    s.VL, s.units, s.group = L.VL, L.STEP_UNITS, L.PRODUCT_GROUP
+    complete(&s, L)
     return (saved_size(&s) if training else 0), scratch_size(&s)
 
 

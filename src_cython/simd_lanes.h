@@ -7,25 +7,50 @@
 static void FN(leaf_to_lanes)(const void *x_, int64_t stride, int64_t n, int64_t cols, void *out_, int64_t vectors)
 {
     const REAL *x = x_;
-    REAL *out = out_;
-    int64_t lb = vectors * VL, i, j;
-    for (j = 0; j < cols; j++) {
-        for (i = 0; i < n; i++)
-            out[j * lb + i] = x[i * stride + j];
-        for (; i < lb; i++)
-            out[j * lb + i] = 0;
+    const int64_t lb = vectors * VL;
+    int64_t v, j;
+    for (v = 0; v < vectors; v++, x += VL * stride, n -= VL) {
+        REAL *out = (REAL *)out_ + v * VL;
+        for (j = 0; j < cols; j += VL) {
+            vec tile[VL];
+            int width = cols - j < VL ? (int)(cols - j) : VL, i;
+            if (width == VL && n >= VL)
+                UNROLL for (i = 0; i < VL; i++)
+                    tile[i] = v_load(x + i * stride + j);
+            else
+                UNROLL for (i = 0; i < VL; i++)
+                    tile[i] = i < n ? v_load_n(x + i * stride + j, width) : v_all(0);
+            v_transpose(tile);
+            UNROLL for (i = 0; i < VL; i++)
+                if (i < width)
+                    v_store(out + (j + i) * lb, tile[i]);
+        }
     }
 }
 
 /* (cols, LB) -> (n, cols) rows at ``stride`` */
 static void FN(leaf_from_lanes)(const void *in_, int64_t vectors, int64_t n, int64_t cols, void *y_, int64_t stride)
 {
-    const REAL *in = in_;
+    const int64_t lb = vectors * VL;
     REAL *y = y_;
-    int64_t lb = vectors * VL, i, j;
-    for (i = 0; i < n; i++)
-        for (j = 0; j < cols; j++)
-            y[i * stride + j] = in[j * lb + i];
+    int64_t v, j;
+    for (v = 0; v < vectors; v++, y += VL * stride, n -= VL) {
+        const REAL *in = (const REAL *)in_ + v * VL;
+        for (j = 0; j < cols; j += VL) {
+            vec tile[VL];
+            int width = cols - j < VL ? (int)(cols - j) : VL, i;
+            UNROLL for (i = 0; i < VL; i++)
+                tile[i] = i < width ? v_load(in + (j + i) * lb) : v_all(0);
+            v_transpose(tile);
+            if (width == VL && n >= VL)
+                UNROLL for (i = 0; i < VL; i++)
+                    v_store(y + i * stride + j, tile[i]);
+            else
+                UNROLL for (i = 0; i < VL; i++)
+                    if (i < n)
+                        v_store_n(y + i * stride + j, tile[i], width);
+        }
+    }
 }
 
 /* ---------------------------------------------------------------------------------------------------- the product */
@@ -223,11 +248,11 @@ INLINE void FN(step_units)(int units, int vectors, int64_t I_, int64_t H, const 
     }
     UNROLL for (u = 0; u < units; u++)
         UNROLL for (v = 0; v < vectors; v++) {
-            vec i = v_sigmoid(sum[u][0][v]), f = v_sigmoid(sum[u][1][v]);
-            vec G = v_tanh(sum[u][2][v]), o = v_sigmoid(sum[u][3][v]);
+            vec i = v_sigmoid_of_log2(sum[u][0][v]), f = v_sigmoid_of_log2(sum[u][1][v]);
+            vec G = v_tanh_of_log2(sum[u][2][v]), o = v_sigmoid_of_log2(sum[u][3][v]);
             vec cell = v_fma(f, v_load(c_prev + u * lb + v * VL), i * G);
             v_store(c_new + u * lb + v * VL, cell);
-            v_store(h_new + u * lb + v * VL, o * v_tanh(cell));
+            v_store(h_new + u * lb + v * VL, o * v_tanh_of_log2(cell * (REAL)2.8853900817779268147));
             if (gates) {
                 REAL *to = gates + u * 4 * lb + v * VL;
                 v_store(to, i);
@@ -239,7 +264,8 @@ INLINE void FN(step_units)(int units, int vectors, int64_t I_, int64_t H, const 
 }
 
 /* One step of H units: h_new, c_new (H, LB) and, unless NULL, gates (H, 4, LB) after their activations. The weights
- * are packed in groups of STEP_UNITS units (the last one smaller), each as [k][unit][gate]. c_new may be c_prev. */
+ * are packed in groups of STEP_UNITS units (the last one smaller), each as [k][unit][gate]. c_new may be c_prev.
+ * Weights and start are multiplied beforehand by -1 / log 2, for the gate g by 2 / log 2. */
 static void FN(leaf_lstm_step)(int64_t vectors, int64_t I_, int64_t H, const void *x, const void *h, const void *w_,
                                const void *start_, int start_is_lanes, const void *c_prev_, void *gates_, void *c_new_,
                                void *h_new_)
@@ -303,7 +329,7 @@ static void FN(leaf_lstm_dz)(int64_t vectors, int64_t H, const void *gates_, con
             if (dy)
                 dh += v_load(dy + at);
             /* h = o tanh(c), hence o (1 - tanh(c)^2) = o - h (h / o) and tanh(c) o (1 - o) = h (1 - o) */
-            dc = v_fma(dh, o - h * (h / o), old);
+            dc = v_fma(dh, o - h * v_divide(h, o), old);
             next = dc * f;
             di = dc * g * (i - i * i);
             df = dc * v_load(c_prev + at) * (f - f * f);

@@ -38,6 +38,12 @@
 #define v_fma FN(v_fma)
 #define v_sum FN(v_sum)
 #define v_sum4 FN(v_sum4)
+#define v_transpose FN(v_transpose)
+#define v_exp2m1_parts FN(v_exp2m1_parts)
+#define v_reciprocal FN(v_reciprocal)
+#define v_sigmoid_of_log2 FN(v_sigmoid_of_log2)
+#define v_tanh_of_log2 FN(v_tanh_of_log2)
+#define v_divide FN(v_divide)
 #define v_largest FN(v_largest)
 #define v_expm1_reduced FN(v_expm1_reduced)
 #define v_power_of_two FN(v_power_of_two)
@@ -137,6 +143,25 @@ static const int64_t lane_mask_double_avx2[8] = {-1, -1, -1, -1};
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,prefer-vector-width=512")
 #endif
+/* For v_transpose: where the lanes of the upper and of the lower vector come from, for blocks of 1, 2, 4 ... */
+static const int32_t exchange_float_avx512[] = {
+    0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30,
+    1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31,
+    0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29,
+    2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31,
+    0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27,
+    4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31,
+    0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23,
+    8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31,
+};
+static const int64_t exchange_double_avx512[] = {
+    0, 8, 2, 10, 4, 12, 6, 14,
+    1, 9, 3, 11, 5, 13, 7, 15,
+    0, 1, 8, 9, 4, 5, 12, 13,
+    2, 3, 10, 11, 6, 7, 14, 15,
+    0, 1, 2, 3, 8, 9, 10, 11,
+    4, 5, 6, 7, 12, 13, 14, 15,
+};
 #define LEVEL avx512
 #define LEVEL_ID 2
 #define VECTOR_BYTES 64
