@@ -62,8 +62,8 @@ def pytest_terminal_summary(terminalreporter, config):
     table = [head]
     for name, ours, theirs, peer, value in rows:
         figure = FIGURES.get(name)
-        if figure is None:
-            table.append((name, ours, theirs, peer, f"{value:.2f} x", "", "", ""))
+        if figure is None or QUICK:
+            table.append((name, ours, theirs, peer, f"{value:.2f} {figure.unit if figure else 'x'}", "", "", ""))
             continue
         reached = [value <= limit if figure.lower else value >= limit for limit in (figure.floor, figure.aim)]
         verdict = "aim reached" if all(reached) else "floor reached" if reached[0] else "BELOW THE FLOOR"

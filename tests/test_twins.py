@@ -16,9 +16,18 @@ def twins(family):
     return importlib.import_module(f"fastnn._reference.{family}"), importlib.import_module(f"fastnn._compiled.{family}")
 
 
-def parameters(function):
-    """Names, kinds and defaults; annotations are the compiled side's own business."""
-    return [(p.name, p.kind.description, p.default) for p in inspect.signature(function).parameters.values()]
+def parameters(routine):
+    """Names, kinds and defaults of a function, or of each public method of a class.
+
+    Annotations are the compiled side's own business; how an extension type is made cannot be asked for.
+    """
+    if inspect.isclass(routine):
+        return {
+            name: parameters(method)
+            for name, method in vars(routine).items()
+            if not name.startswith("_") and inspect.isroutine(method)
+        }
+    return [(p.name, p.kind.description, p.default) for p in inspect.signature(routine).parameters.values()]
 
 
 def test_every_reference_module_is_a_family():
