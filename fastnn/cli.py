@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from io import BufferedIOBase
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import fastnn as fnn
 from fastnn import tasks
@@ -167,7 +167,7 @@ def _eval(args: argparse.Namespace) -> int:
                 print(text)
             sys.stdout.flush()
             return _runs.DONE
-        for number, lines in _batches(sys.stdin.buffer):
+        for number, lines in _batches(cast(BufferedIOBase, sys.stdin.buffer)):
             _answer_lines(answer, model, args.model, number, lines)
     return _runs.DONE
 

@@ -9,13 +9,15 @@ import math
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 import numpy as np
 
 import fastnn as fnn
+from fastnn.saving import write_atomically
 
 #: Exit codes of every command: finished, bad input (one line on stderr), interrupted (what was reached is saved).
 DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
@@ -106,13 +108,41 @@ def chosen_backend(name: str | None) -> contextlib.AbstractContextManager[Any]:
         raise BadInput(f"--backend {name}: {error}") from error
 
 
+@contextlib.contextmanager
+def session(args: argparse.Namespace) -> Iterator[tuple[Printer, OutputFolder]]:
+    """Prepare what a training command stands on, from its common options.
+
+    Inside, the chosen backend computes; a reader of the output who leaves early (``| head``) ends the printing and
+    not the training, whose results go to the folder; and a training whose loss is no number any more ends the command
+    with one line instead of a warning.
+
+    Yields
+    ------
+    say : Printer
+    folder : OutputFolder
+
+    Raises
+    ------
+    BadInput
+        The folder cannot be written to, the backend is not installed, or the loss is no number.
+    """
+    folder = OutputFolder(args.out)
+    stdout = cast(TextIO, _Unbreakable(sys.stdout))
+    with chosen_backend(args.backend), contextlib.redirect_stdout(stdout), warnings.catch_warnings():
+        warnings.filterwarnings("error", "fit: the loss became", RuntimeWarning)
+        try:
+            # NumPy's own warnings of overflow would only come before that line.
+            with np.errstate(all="ignore"):
+                yield Printer(args.quiet), folder
+        except RuntimeWarning as error:
+            raise BadInput(str(error)) from error
+
+
 # Printing
 
 
 class Printer:
     """Print lines for a person, at once, unless quiet.
-
-    A reader who leaves early (``| head``) ends the printing, not the training: the results are in the folder.
 
     Parameters
     ----------
@@ -125,26 +155,40 @@ class Printer:
 
     def __call__(self, text: str = "") -> None:
         """Print ``text`` and a line end."""
-        if self.quiet:
-            return
-        try:
+        if not self.quiet:
             print(text, flush=True)
-        except BrokenPipeError:
-            self.quiet = True
-            drop_stdout()
 
-    @property
-    def fit_verbosity(self) -> int:
-        """``verbose`` of ``fit``: a live bar on a terminal, else a line for every epoch, or nothing."""
-        if self.quiet:
-            return 0
-        return 1 if sys.stderr.isatty() else 2
+
+class _Unbreakable:
+    """Standard output, whose lines go nowhere once its reader has left."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with self._kept():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._kept():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextlib.contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            drop_stdout()
 
 
 def drop_stdout() -> None:
     """Point stdout at nothing after its reader has gone, so that the interpreter's last flush does not fail too."""
     null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
+    os.dup2(null, sys.__stdout__.fileno() if sys.__stdout__ is not None else 1)
     os.close(null)
 
 
@@ -181,9 +225,9 @@ class OutputFolder:
             with tempfile.TemporaryFile(dir=self.path) as file:
                 file.write(b"\0")
                 file.flush()
-        for file in (self.model, self.metrics):
-            if file.is_dir():
-                raise BadInput(f"--out {self.path}: {file.name} is a folder there; remove it or choose another --out.")
+        for result in (self.model, self.metrics):
+            if result.is_dir():
+                raise BadInput(f"--out {self.path}: {result.name} is a folder there; remove it or choose another.")
 
     @contextlib.contextmanager
     def _told(self, what: str, cure: str = "") -> Iterator[None]:
@@ -201,21 +245,7 @@ class OutputFolder:
         """Write ``metrics.json``, whole or not at all: a reader never sees half a file."""
         text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
         with self._told(f"write {METRICS_FILE}"):
-            descriptor, name = tempfile.mkstemp(dir=self.path, prefix=f".{METRICS_FILE}.", text=True)
-            try:
-                with open(descriptor, "w", encoding="utf-8") as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
-                # mkstemp makes files for the owner alone; give this one the rights of any other new file.
-                mask = os.umask(0)
-                os.umask(mask)
-                os.chmod(name, 0o666 & ~mask)
-                os.replace(name, self.metrics)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    os.unlink(name)
-                raise
+            write_atomically(self.metrics, text.encode())
 
 
 class KeepBest(fnn.Callback):
@@ -238,7 +268,6 @@ class KeepBest(fnn.Callback):
     """
 
     def __init__(self, folder: OutputFolder, metadata: Mapping[str, str]) -> None:
-        super().__init__()
         self.folder = folder
         self.metadata = dict(metadata)
         self.epochs = 0
@@ -246,13 +275,13 @@ class KeepBest(fnn.Callback):
         self.best_loss = math.inf
         self._best: dict[str, np.ndarray] | None = None
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Take a copy of the weights where the validation loss fell."""
         self.epochs += 1
-        loss = float((logs or {})["val_loss"])
+        loss = logs["val_loss"]
         if loss < self.best_loss:
             self.best_epoch, self.best_loss = self.epochs, loss
-            self._best = {name: np.array(value) for name, value in self.model.state_dict().items()}
+            self._best = self.model.state_dict()
             self.folder.save_model(self.model, self.metadata)
 
     def restore(self, model: Any) -> None:

@@ -145,11 +145,17 @@ def answer(model: Any, texts: Sequence[str]) -> list[str]:
     ------
     BadInput
         A text is not the sum of two numbers from 0 to 999.
+    ValueError
+        The model is another one: it does not read equations, or does not write sums.
     """
     if not texts:
         return []
     x, _ = encode_pairs(np.array([parse(text) for text in texts]))
-    return [text.strip() for text in decode(model.predict(x))]
+    rows = model.predict(x)
+    expected = (len(texts), ANSWER_LENGTH, len(CHARACTERS))
+    if rows.shape != expected:
+        raise ValueError(f"model: expected answers of shape {expected}, got {rows.shape}.")
+    return [text.strip() for text in decode(rows)]
 
 
 class Score(NamedTuple):
@@ -194,6 +200,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="equations, of which a tenth is held out for testing (default: %(default)s)",
     )
+    parser.add_argument(
+        "--fresh",
+        type=_runs.integer(1, FRESH),
+        default=FRESH,
+        metavar="N",
+        help="more equations, to count the errors on at the end (default: %(default)s)",
+    )
     parser.add_argument("--batch-size", type=_runs.integer(1), default=256, metavar="N", help="(default: %(default)s)")
     parser.add_argument(
         "--lr", type=_runs.positive, default=0.01, metavar="RATE", help="of Adam, at its highest (default: %(default)s)"
@@ -216,23 +229,21 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     BadInput
-        The output folder cannot be written to.
+        The output folder cannot be written to, the backend is not installed, or the loss is no number any more.
     """
     start = time.perf_counter()
-    say = _runs.Printer(args.quiet)
-    folder = _runs.OutputFolder(args.out)
-    with _runs.chosen_backend(args.backend):
+    with _runs.session(args) as (say, folder):
         return _train(args, say, folder, start)
 
 
 def _train(args: argparse.Namespace, say: _runs.Printer, folder: _runs.OutputFolder, start: float) -> int:
-    pairs = draw_pairs(args.examples, seed=args.seed)
+    pairs = draw_pairs(args.examples, args.fresh, args.seed)
     model = build_model(args.lr, args.seed)
     say(
         f"Addition: {len(pairs.train):,} equations to learn from, {len(pairs.test):,} to test; "
         f"seed {args.seed}, backend {fnn.backend()}, results in {folder.path}"
     )
-    say(model.summary())
+    model.summary(say)
     shown = pairs.test[:5]
     say("Before the training:")
     _runs.write_examples(say, questions(shown), Score.of(model, shown).answers, sums(shown))
@@ -248,7 +259,7 @@ def _train(args: argparse.Namespace, say: _runs.Printer, folder: _runs.OutputFol
             batch_size=args.batch_size,
             validation_data=encode_pairs(pairs.test),
             callbacks=[fnn.LearningRateScheduler(learning_rate(args.lr, args.epochs)), best],
-            verbose=say.fit_verbosity,
+            verbose=0 if args.quiet else 1,
         )
     except KeyboardInterrupt:
         interrupted = True

@@ -88,6 +88,8 @@ def answer(model: Any, texts: Sequence[str]) -> list[str]:
     ------
     BadInput
         A text is not two bits.
+    ValueError
+        The model is another one, with other inputs or outputs.
     """
     rows = []
     for text in texts:
@@ -97,7 +99,10 @@ def answer(model: Any, texts: Sequence[str]) -> list[str]:
         rows.append([float(bits[0]), float(bits[1]), 1.0])
     if not rows:
         return []
-    return [f"{value:.4f}" for value in model.predict(np.array(rows))[:, 0].tolist()]
+    outputs = model.predict(np.array(rows))
+    if outputs.shape != (len(rows), 1):
+        raise ValueError(f"model: expected answers of shape {(len(rows), 1)}, got {outputs.shape}.")
+    return [f"{value:.4f}" for value in outputs[:, 0].tolist()]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -131,33 +136,31 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     BadInput
-        The output folder cannot be written to.
+        The output folder cannot be written to, the backend is not installed, or the loss is no number any more.
     """
     start = time.perf_counter()
-    say = _runs.Printer(args.quiet)
-    folder = _runs.OutputFolder(args.out)
-    with _runs.chosen_backend(args.backend):
+    with _runs.session(args) as (say, folder):
         return _train(args, say, folder, start)
 
 
 def _train(args: argparse.Namespace, say: _runs.Printer, folder: _runs.OutputFolder, start: float) -> int:
     model = build_model(args.lr, args.seed)
     say(f"Exclusive or; seed {args.seed}, backend {fnn.backend()}, results in {folder.path}")
-    say(model.summary())
-    done, errors = 0, {}
+    model.summary(say)
+    errors: dict[str, float] = {}
     interrupted = False
     try:
         for part in range(REPORTS):
             # The error before iteration 0, 10,000, ...: the error of the weights that the iteration starts from.
-            errors[done] = mean_error(model)
-            say(f"  iteration {done:>6,}: mean absolute error {errors[done]:.12g}")
-            upto = args.iterations * (part + 1) // REPORTS
-            if upto > done:
-                model.fit(X, Y, epochs=upto - done, batch_size=len(X), shuffle=False, verbose=0)
-                done = upto
+            done = model.epochs_done
+            errors[str(done)] = error = mean_error(model)
+            say(f"  iteration {done:>6,}: mean absolute error {error:.12g}")
+            more = args.iterations * (part + 1) // REPORTS - done
+            model.fit(X, Y, epochs=more, batch_size=len(X), shuffle=False, verbose=0)
     except KeyboardInterrupt:
         interrupted = True
         say("Interrupted; what follows is the net as far as it came.")
+    done = model.epochs_done
     folder.save_model(model, METADATA)
     outputs = model.predict(X)[:, 0].tolist()
     say(f"After {done:,} iterations: mean absolute error {mean_error(model):.12g}")
