@@ -64,6 +64,10 @@ typedef struct leaf_t {
                       const void *start, int start_is_lanes, const void *c_prev, void *gates, void *c, void *h_new);
     void (*lstm_dz)(int64_t vectors, int64_t H, const void *gates, const void *c_prev, const void *h, const void *dh,
                     const void *dy, const void *live, void *dc, void *dz);
+    /* The LSTM on rows, simd_rows.h. */
+    void (*lstm_rows)(int64_t rows, int64_t width, void *z, const void *c_prev, void *c, void *h);
+    void (*lstm_rows_dz)(int64_t H, int64_t width, const void *gates, const void *c_prev, const void *h,
+                         const void *dy, void *dh, void *dc, void *dz);
 
     /* simd_more.h. One row: the first of the largest entries (NaN is larger than anything); softmax and cross-entropy
      * with target or label: out (3,) gives the loss out[0] + out[1] log(out[2]), dy (may be NULL, may be y) is scaled. */

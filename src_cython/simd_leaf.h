@@ -3,7 +3,7 @@
  *   IS_DOUBLE     0 or 1
  *   LEVEL         baseline, avx2 or avx512 (LEVEL_ID 0, 1, 2)
  *   VECTOR_BYTES  of one vector, 0 for plain numbers
- *   TILE_ROWS, TILE_VECTORS, PRODUCT_GROUP, OUTER_COLUMNS, STEP_UNITS   the accumulators that its registers hold
+ *   TILE_ROWS, TILE_VECTORS, ROW_SUMS, PRODUCT_GROUP, OUTER_COLUMNS, STEP_UNITS   the sums that its registers hold
  */
 
 #if IS_DOUBLE
@@ -24,6 +24,7 @@
 #include "simd_elementwise.h"
 #include "simd_gemm.h"
 #include "simd_lanes.h"
+#include "simd_rows.h"
 #include "simd_more.h"
 
 static const leaf_t FN(leaves) = {
@@ -60,6 +61,8 @@ static const leaf_t FN(leaves) = {
     FN(leaf_lanes_hold),
     FN(leaf_lstm_step),
     FN(leaf_lstm_dz),
+    FN(leaf_lstm_rows),
+    FN(leaf_lstm_rows_dz),
     FN(leaf_argmax),
     FN(leaf_softmax_loss),
     FN(leaf_sum_deviations),

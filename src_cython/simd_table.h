@@ -79,6 +79,7 @@
 #define PRODUCT_GROUP 6
 #define OUTER_COLUMNS 2
 #define STEP_UNITS 1
+#define ROW_SUMS 8
 #define IS_DOUBLE 0
 #include "simd_leaf.h"
 #undef IS_DOUBLE
@@ -93,6 +94,7 @@
 #undef PRODUCT_GROUP
 #undef OUTER_COLUMNS
 #undef STEP_UNITS
+#undef ROW_SUMS
 
 #if HAVE_X86_LEVELS
 
@@ -112,6 +114,7 @@ static const int64_t lane_mask_double_avx2[8] = {-1, -1, -1, -1};
 #define PRODUCT_GROUP 6
 #define OUTER_COLUMNS 3
 #define STEP_UNITS 1
+#define ROW_SUMS 8
 #define IS_DOUBLE 0
 #define MM256(name) _mm256_##name##_ps
 #include "simd_leaf.h"
@@ -130,6 +133,7 @@ static const int64_t lane_mask_double_avx2[8] = {-1, -1, -1, -1};
 #undef PRODUCT_GROUP
 #undef OUTER_COLUMNS
 #undef STEP_UNITS
+#undef ROW_SUMS
 #if defined(__clang__)
 #pragma clang attribute pop
 #else
@@ -170,6 +174,7 @@ static const int64_t exchange_double_avx512[] = {
 #define PRODUCT_GROUP 12
 #define OUTER_COLUMNS 6
 #define STEP_UNITS 3
+#define ROW_SUMS 16
 #define IS_DOUBLE 0
 #define MM512(name) _mm512_##name##_ps
 #define LANE_MASK(n) ((__mmask16)((1u << (n)) - 1u))
@@ -192,6 +197,7 @@ static const int64_t exchange_double_avx512[] = {
 #undef PRODUCT_GROUP
 #undef OUTER_COLUMNS
 #undef STEP_UNITS
+#undef ROW_SUMS
 #if defined(__clang__)
 #pragma clang attribute pop
 #else
