@@ -271,6 +271,31 @@ def test_nan_is_passed_on(rng, name):
     assert not np.isnan(out["dy"][0]).any()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("as_labels", [False, True])
+def test_a_class_without_a_target_may_hold_anything(rng, as_labels, dtype):
+    """Of probabilities, those that the target leaves at 0 are not looked at; a logit may be minus infinity there."""
+    y = loss_inputs(rng, CATEGORICAL, 3, 5)["y"].astype(dtype)
+    labels = np.array([1, 0, 3])
+    case = {"labels": labels} if as_labels else {"target": np.eye(5, dtype=dtype)[labels]}
+    expected = run_loss(CATEGORICAL, y, **case)
+    y[:, 2] = np.nan
+    out = run_loss(CATEGORICAL, y, **case)
+    assert out["value"] == expected["value"]
+    np.testing.assert_array_equal(out["dy"], expected["dy"])
+    logits = normal(rng, 3, 5).astype(dtype)
+    others = np.array([0, 1, 3, 4])
+    case = {"labels": np.array([1, 0, 2])} if as_labels else {"target": np.eye(4, dtype=dtype)[[1, 0, 2]]}
+    expected = run_loss(FUSED_CATEGORICAL, np.ascontiguousarray(logits[:, others]), **case)
+    logits[:, 2] = -np.inf
+    case = {"labels": labels} if as_labels else {"target": np.eye(5, dtype=dtype)[labels]}
+    out = run_loss(FUSED_CATEGORICAL, logits, **case)
+    tolerance = 1e-6 if dtype == "float32" else 1e-14
+    assert_close(out["value"], expected["value"], tolerance)
+    assert_close(out["dy"][:, others], expected["dy"], tolerance)
+    assert (np.abs(out["dy"][:, 2]) <= np.finfo(dtype).tiny).all()
+
+
 def test_full_lengths_and_unit_weights_change_nothing(rng):
     for name in LOSSES:
         case = loss_inputs(rng, name, 3, 4, 5)

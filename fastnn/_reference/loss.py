@@ -32,7 +32,7 @@ def reduce(losses, gradient, weight, lengths, stats, dy, mean, count, per_row):
     lead = losses.shape[:-1]
     w = np.ones(lead, dtype=losses.dtype)
     if lengths is not None:
-        w = w * (np.arange(lead[1]) < lengths[:, None])
+        w[np.arange(lead[1]) >= lengths[:, None]] = 0
     if count < 0:
         count = w.sum()
     if weight is not None:
@@ -79,6 +79,6 @@ def softmax_crossentropy_loss(y, target, labels, weight, lengths, stats, dy, mea
     t = one_hot(y, target, labels)
     top = y.max(axis=-1, keepdims=True)
     log_sum = top + np.log(np.exp(y - top).sum(axis=-1, keepdims=True))
-    losses = np.where(t != 0, t * (log_sum - y), 0)
+    losses = t * np.where(t != 0, log_sum - y, 0)
     gradient = softmax(y) * t.sum(axis=-1, keepdims=True) - t
     reduce(losses, gradient, weight, lengths, stats, dy, mean, count, per_row=True)
