@@ -46,7 +46,7 @@ def _blas_lines() -> list[tuple[str, str]]:
     if os.environ.get("OPENBLAS_CORETYPE"):
         hint = f"set to {os.environ['OPENBLAS_CORETYPE']}"
     elif _backend.simd_level() == "avx512" and blas["core"] in ("Haswell", "Zen"):
-        hint = "not set; SkylakeX before Python starts would let OpenBLAS use this CPU's AVX-512 (see docs/architecture.md)"
+        hint = "not set; SkylakeX before Python starts would let OpenBLAS use this CPU's AVX-512 (see docs/backends.md)"
     return [*lines, ("OPENBLAS_CORETYPE", hint)]
 
 

@@ -8,7 +8,7 @@ packs the arrays into one arena by their lifetimes. The result holds offsets, no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,7 +97,9 @@ class Lowering:
         self._count_readers()
         self._find_needed()
 
-        self._written: set[Parameter] = set()
+        self._written: set[Parameter] = set()  # parameters whose gradient an op has written
+        self._touched: set[Parameter] = set()  # those of the op at hand
+        self._sums: list[tuple[Value, Tensor]] = []  # gradients of the op at hand that are still to be added up
         self.sections = self._write_sections(loss, metrics, optimizer, labels, weighted)
 
     # -- before the calls -----------------------------------------------------------------------------------
@@ -259,8 +261,7 @@ class Lowering:
         for op in reversed(self._ops):
             if op.output not in self._needed:
                 continue
-            self._touched: set[Parameter] = set()
-            self._sums: list[tuple[Value, Tensor]] = []
+            self._touched, self._sums = set(), []
             call = op.backward(self)
             # A parameter read by several ops: the first to run writes, the others add.
             again = self._touched & self._written
@@ -397,11 +398,3 @@ class Program:
     def run(self, section: str, named: dict[str, np.ndarray | None], workspace: Any, accumulate: bool = False) -> None:
         """Run one list of calls."""
         self.executor.run(section, workspace, self.arrays(named), accumulate)
-
-
-def unique(parameters: Iterable[Parameter]) -> list[Parameter]:
-    """Each parameter once, in order: a layer used twice has one set."""
-    return list(dict.fromkeys(parameters))
-
-
-__all__ = ["Lowering", "Program", "unique"]

@@ -20,7 +20,7 @@ from fastnn.ops.dropout import DropoutOp
 from fastnn.ops.linear import LinearOp
 from fastnn.ops.lstm import LSTMOp
 from fastnn.ops.shape import RepeatOp
-from fastnn.program import Lowering, unique
+from fastnn.program import Lowering
 from fastnn.vectors import Vectors
 
 FLOAT64 = np.dtype("float64")
@@ -121,7 +121,7 @@ class ByHand:
         x = self.graph.input((None, 3))
         self.graph.outputs.append(make(self.graph, x))
         self.vectors = Vectors(FLOAT64)
-        parameters = unique(p for op in self.graph.ops for p in op.parameters.values())
+        parameters = list(dict.fromkeys(p for op in self.graph.ops for p in op.parameters.values()))
         self.vectors.adopt(parameters, np.random.default_rng(5))
         lowering = Lowering(self.graph, [(batch, 3)], FLOAT64, training=training, wants_dx=training)
         self.program = lowering.program()

@@ -5,6 +5,7 @@ repeated)``, see :mod:`fastnn.program`.
 """
 
 import importlib
+import inspect
 import time
 
 import numpy as np
@@ -15,6 +16,8 @@ KERNELS = {}
 for _family in ("linear", "activation", "random", "norm", "shape", "lstm", "loss", "metric", "optimizer"):
     _module = importlib.import_module(f"{__package__}.{_family}")
     KERNELS.update({name: getattr(_module, name) for name in _module.__all__})
+#: The kernels that write parameters' gradients, or add to them.
+ADDING = {name for name, kernel in KERNELS.items() if "accumulate" in inspect.signature(kernel).parameters}
 
 
 class Workspace:
@@ -62,7 +65,7 @@ class Executor:
                 [self._view(workspace, slot) for slot in slots] for _, slots, _, _ in self.sections[section]
             ]
         for (kernel, _, numbers, adds), tensors in zip(self.sections[section], views, strict=True):
-            if kernel.endswith("_backward") and kernel in ADDING:
+            if kernel in ADDING:
                 KERNELS[kernel](*tensors, *numbers, accumulate=adds or accumulate)
             else:
                 KERNELS[kernel](*tensors, *numbers)
@@ -147,6 +150,3 @@ class Executor:
         flat = block.reshape(-1).view(np.uint8)[offset : offset + count]
         view = flat.view(dtype).reshape(shape)
         return np.broadcast_to(view, (shape[0], repeated, shape[2])) if repeated else view
-
-
-ADDING = {"linear_backward", "batchnorm_backward", "lstm_backward"}

@@ -33,4 +33,5 @@ class Dropout(Layer):
 
     def build(self, graph: Graph, *inputs: Value) -> Value:
         """Add the op."""
+        # Numbered by its place: another layer before it changes its draws, as it changes all that comes after.
         return graph.add(DropoutOp(inputs, {}, self.p, len(graph.ops)))

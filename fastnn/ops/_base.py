@@ -127,8 +127,6 @@ class Op:
     takes_repeated = False
     #: The output has the time axis, and with it the lengths, of the first input.
     keeps_lengths = True
-    #: The output is a view of the input that repeats over time: there is nothing to run.
-    repeats = False
 
     def __post_init__(self) -> None:
         self.output = Value(self.shape(*(value.shape for value in self.inputs)))

@@ -13,7 +13,6 @@ class RepeatOp(Op):
 
     steps: int = 1
 
-    repeats = True
     keeps_lengths = False
 
     def shape(self, *shapes: Shape) -> Shape:
