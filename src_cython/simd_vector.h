@@ -435,7 +435,7 @@ INLINE vec v_sigmoid(vec x)
     x = v_min(v_all((REAL)CONSTANT(16.635f, 36.7)), v_max(v_all((REAL)CONSTANT(-87.33654f, -708.396418532264)), x));
     q = v_expm1_reduced(-x, &n, &bits);
     e = v_power_of_two(bits);
-    return v_reciprocal(v_fma(e, q, e + 1));
+    return v_reciprocal(v_fma(e, q + 1, v_all(1))); /* e + 1 would round to 1 where x is clipped, and y be 1 */
 }
 
 /* The same of x = -z log 2: whoever made z as a sum of products has put the factor into the weights. */
@@ -444,7 +444,7 @@ INLINE vec v_sigmoid_of_log2(vec z)
     vec scale, q;
     z = v_min(v_all((REAL)CONSTANT(125.99999f, 1021.99999)), v_max(v_all((REAL)CONSTANT(-23.999f, -52.99)), z));
     q = v_exp2m1_parts(z, &scale);
-    return v_reciprocal(v_fma(scale, q, scale + 1));
+    return v_reciprocal(v_fma(scale, q + 1, v_all(1)));
 }
 
 /* expm1(2x) / (expm1(2x) + 2) of x = z log(2) / 2: exact at 0, and relatively exact around it. */
