@@ -82,9 +82,13 @@ static int64_t FN(leaf_argmax)(const void *x_, int64_t n)
             bits = FN(v_matches)(FN(v_load_row)(x + i, n - i, -(REAL)INFINITY), top, 0);
         }
     }
+#if defined(__GNUC__)
+    return i + __builtin_ctz(bits);
+#else
     for (; !(bits & 1u); bits >>= 1)
         i++;
     return i;
+#endif
 }
 
 /* One row of softmax and cross-entropy. With top = max y, e_k = exp(y_k - top), mass = sum t: out = {sum of
@@ -95,7 +99,7 @@ static void FN(leaf_softmax_loss)(const void *y_, const void *target_, int64_t l
 {
     const REAL *y = y_, *target = target_, low = -(REAL)INFINITY, scale = (REAL)scale_;
     REAL *dy = dy_, total, mass = label >= 0 && label < n, away;
-    vec top = v_all(low), sum = v_all(0), sums = v_all(0), aways = v_all(0), largest, factor, masses;
+    vec top = v_all(low), sum = v_all(0), sums = v_all(0), aways = v_all(0), largest, factor;
     int64_t i;
     for (i = 0; i < n; i += VL)
         top = v_max(FN(v_load_row)(y + i, n - i, low), top); /* v_max(NaN, top) is top: the sum below is NaN anyway */
@@ -127,15 +131,15 @@ static void FN(leaf_softmax_loss)(const void *y_, const void *target_, int64_t l
     out[2] = total;
     if (!dy)
         return;
-    factor = v_all(1 / total);
-    masses = v_all(mass);
+    /* No floor under the probabilities as in softmax: nothing divides by them here, and on many processors its product
+     * with the scale, a subnormal number in every lane beyond the row, would cost more than all the rest. */
+    factor = v_all(scale * mass / total);
     for (i = 0; i < n; i += VL) {
         int k = n - i < VL ? (int)(n - i) : VL;
-        vec e = n > VL ? v_load_n(dy + i, k) : top;
-        vec p = masses * v_max(v_all((REAL)TINY), e * factor);
+        vec p = (n > VL ? v_load_n(dy + i, k) : top) * factor;
         if (target)
-            p -= k == VL ? v_load(target + i) : v_load_n(target + i, k);
-        v_store_n(dy + i, scale * p, k);
+            p -= scale * (k == VL ? v_load(target + i) : v_load_n(target + i, k));
+        v_store_n(dy + i, p, k);
     }
     if (!target && mass)
         dy[label] -= scale;
