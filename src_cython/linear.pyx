@@ -14,7 +14,7 @@ cdef void product(int64_t m, int64_t n, int64_t k, const floating* a, int64_t a_
                   int64_t ldb, const floating* bias, floating* c, int64_t ldc, bint accumulate) noexcept nogil:
     cdef int64_t i
     cdef const leaf_t* L = leaf(sizeof(floating))
-    if not blas_pays(m, n, k, sizeof(floating)):
+    if not blas_pays(m, n, k, sizeof(floating), a_col != 1):
         L.gemm(m, n, k, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate)
         return
     if bias != NULL:
@@ -54,7 +54,7 @@ cdef void _linear_backward(args_t* a, floating* _) noexcept nogil:
     cdef int64_t rows = a.t[0].rows, B = a.t[1].n[0], T = a.t[1].n[1], K = a.t[1].cols, N = a.t[2].cols, t
     cdef const leaf_t* L = leaf(sizeof(floating))
     if dx != NULL:
-        if blas_pays(rows, K, N, sizeof(floating)):
+        if blas_pays(rows, K, N, sizeof(floating), False):
             gemm[floating](False, True, rows, K, N, 1, dy, N, w, N, 0, dx, K)
         elif N == 1 or K == 1:   # a vector is its own transpose
             product(rows, K, N, dy, N, 1, w, K, <const floating*>NULL, dx, K, False)
