@@ -9,6 +9,7 @@ have to set the number of threads before NumPy is first imported.
 
 import os
 import platform
+import site
 import warnings
 
 import pytest
@@ -85,6 +86,7 @@ def pytest_sessionstart(session):
     if session.config.getoption("benchmark_only", False):
         return
     fnn = _import_fastnn()  # here, before a test module does: warnings are errors there
+    _let_children_import(fnn)
     if os.environ.get("FASTNN_REQUIRE_COMPILED", "") in ("", "0"):
         return
     from fastnn import _backend
@@ -93,6 +95,19 @@ def pytest_sessionstart(session):
         raise pytest.UsageError(
             f"FASTNN_REQUIRE_COMPILED=1, but {_backend.compiled_state()} (fastnn comes from {fnn.__file__})"
         )
+
+
+def _let_children_import(fnn):
+    """Let Python processes that tests start see the package under test.
+
+    Without this ``python -c`` takes what lies in the working folder first, and in a checkout that is the sources, which
+    hold no compiled core when the package under test is installed elsewhere.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
+    home = os.path.dirname(os.path.dirname(os.path.abspath(fnn.__file__)))
+    if home not in site.getsitepackages():
+        path = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = home + (os.pathsep + path if path else "")
 
 
 def pytest_collection_modifyitems(config, items):
