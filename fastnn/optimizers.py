@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 
 def _check(owner: str, name: str, value: Any, low: float, high: float = np.inf) -> float:
-    ok = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    # Compared before they are floats: an int may be too large to become one.
-    if not ok or not low <= value < min(high, sys.float_info.max):
+    number = np.nan
+    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):  # an int too large for a float
+            number = float(value)
+    if not low <= number < high:
         raise ValueError(f"{owner}: {name}: expected a number in [{low}, {high}), got {value!r}.")
-    return float(value)
+    return number
 
 
 class Optimizer:
