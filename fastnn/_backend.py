@@ -100,6 +100,12 @@ def backend() -> str:
     -------
     str
         ``"compiled"`` or ``"numpy"``.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.backend() in ("compiled", "numpy")
+    True
     """
     return _name
 

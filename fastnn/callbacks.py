@@ -20,6 +20,18 @@ class Callback:
     ``self.model`` is the model in training. A callback that overrides ``on_epoch_begin`` or ``on_epoch_end`` makes
     ``fit`` come back to Python after each epoch; otherwise many small epochs run in one go. To end the training,
     set ``self.model.stop_training = True``.
+
+    Examples
+    --------
+    >>> import fastnn as fnn, numpy as np
+    >>> class Enough(fnn.Callback):
+    ...     def on_epoch_end(self, epoch, logs):
+    ...         self.model.stop_training = logs["loss"] < 0.1
+    >>> net = fnn.Sequential(fnn.Linear(1, 1), seed=0)
+    >>> net.compile(fnn.SGD(lr=0.1), "mse")
+    >>> history = net.fit(np.ones((4, 1)), np.ones((4, 1)), epochs=100, verbose=0, callbacks=[Enough()])
+    >>> len(history.epoch) < 100
+    True
     """
 
     model: Model
@@ -63,6 +75,15 @@ class History:
         Numbers of the epochs.
     seconds : float
         Time that the training took.
+
+    Examples
+    --------
+    >>> import fastnn as fnn, numpy as np
+    >>> net = fnn.Sequential(fnn.Linear(1, 1), seed=0)
+    >>> net.compile("sgd", "mse")
+    >>> history = net.fit(np.ones((4, 1)), np.ones((4, 1)), epochs=3, verbose=0)
+    >>> list(history.history), history.epoch
+    (['loss'], [0, 1, 2])
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """Losses: for the loop by hand as functions, for ``compile`` by name or as objects.
 
-Every function returns ``(loss, dy)``: the number and its gradient at the predictions, ready for
-``net.backward(dy)``. In ``fit`` and ``evaluate`` softmax followed by ``categorical_crossentropy`` and sigmoid followed by
+Every function returns ``(loss, dy)``: the number and its gradient at the predictions, ready for ``net.backward(dy)``.
+In ``fit`` and ``evaluate`` softmax followed by ``categorical_crossentropy`` and sigmoid followed by
 ``binary_crossentropy`` run as one fused kernel.
 """
 
@@ -16,6 +16,18 @@ from numpy.typing import ArrayLike
 from . import _backend
 from .ops._base import Call, Op, Tensor, Value
 from .ops.activation import ActivationOp
+
+__all__ = [
+    "MSE",
+    "BinaryCrossentropy",
+    "CategoricalCrossentropy",
+    "CrossEntropy",
+    "Loss",
+    "binary_crossentropy",
+    "categorical_crossentropy",
+    "cross_entropy",
+    "mse",
+]
 
 REDUCTIONS = ("mean", "sum")
 

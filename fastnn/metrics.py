@@ -13,9 +13,20 @@ from .losses import Loss, check_lengths
 from .ops._base import Call, Tensor
 
 
+__all__ = ["Metric", "accuracy", "exact_match"]
+
+
 @dataclass(frozen=True)
 class Metric:
-    """A metric counted by a kernel while the program runs."""
+    """A metric counted by a kernel while the program runs.
+
+    Parameters
+    ----------
+    name : str
+        Name of its figure.
+    kernel : str
+        Name of the kernel that counts.
+    """
 
     name: str
     kernel: str

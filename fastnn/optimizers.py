@@ -13,6 +13,8 @@ from .ops._base import Call, Tensor
 if TYPE_CHECKING:
     from .model import Model
 
+__all__ = ["SGD", "Adam", "Optimizer"]
+
 
 def _check(owner: str, name: str, value: Any, low: float, high: float = np.inf) -> float:
     number = np.nan

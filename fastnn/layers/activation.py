@@ -37,6 +37,12 @@ class Tanh(_Activation):
     """y = tanh(x) = (exp(x) - exp(-x)) / (exp(x) + exp(-x)), entry by entry.
 
     Shapes ``(B, F)`` or ``(B, T, F)``.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.Sequential(fnn.Tanh()).predict([[0.0, 20.0]]).tolist()
+    [[0.0, 1.0]]
     """
 
     function = "tanh"
@@ -46,6 +52,12 @@ class ReLU(_Activation):
     """y = max(0, x), entry by entry; the derivative at 0 is 0 and NaN stays NaN.
 
     Shapes ``(B, F)`` or ``(B, T, F)``.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.Sequential(fnn.ReLU()).predict([[-3.0, 2.0]]).tolist()
+    [[0.0, 2.0]]
     """
 
     function = "relu"
@@ -56,6 +68,12 @@ class Softmax(_Activation):
 
     Shapes ``(B, F)`` or ``(B, T, F)``. Followed by ``categorical_crossentropy`` it is fused with the loss in ``fit``
     and ``evaluate``.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.Sequential(fnn.Softmax()).predict([[7.0, 7.0]]).tolist()
+    [[0.5, 0.5]]
     """
 
     function = "softmax"

@@ -22,6 +22,15 @@ class Dropout(Layer):
     References
     ----------
     Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> net = fnn.Sequential(fnn.Dropout(0.5), seed=0)
+    >>> net.predict([[3.0, 4.0]]).tolist()
+    [[3.0, 4.0]]
+    >>> sorted(set(net.forward([[1.0] * 50], training=True)[0].tolist()))
+    [0.0, 2.0]
     """
 
     def __init__(self, p: float = 0.5) -> None:

@@ -34,6 +34,13 @@ class BatchNorm(Layer):
     References
     ----------
     Ioffe and Szegedy, "Batch normalization", 2015.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> net = fnn.Sequential(fnn.BatchNorm(1, eps=1e-12), dtype="float64")
+    >>> net.forward([[2.0], [4.0]], training=True).round(9).tolist()
+    [[-1.0], [1.0]]
     """
 
     ignored_keys = frozenset({"num_batches_tracked"})

@@ -18,6 +18,12 @@ class RepeatVector(Layer):
     Notes
     -----
     Input ``(B, F)``, output ``(B, n, F)``. The output is a view: a recurrent layer that reads it projects x once.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.Sequential(fnn.RepeatVector(3)).predict([[1.0, 2.0]]).tolist()
+    [[[1.0, 2.0], [1.0, 2.0], [1.0, 2.0]]]
     """
 
     def __init__(self, n: int) -> None:
