@@ -12,10 +12,12 @@ from .cython_api import get_include
 from .functional import dot
 from .layers import LSTM, BatchNorm, Dropout, Linear, ReLU, RepeatVector, Sigmoid, Softmax, Tanh
 from .layers._base import Layer
-from .model import Model, Sequential, manual_seed
+from .model import Model
 from .optimizers import SGD, Adam
 from .saving import load
+from .seeds import manual_seed
 from .sequences import pad_sequences
+from .sequential import Sequential
 
 __version__ = "0.1.0"
 

@@ -36,12 +36,13 @@ def _openblas() -> dict[str, str | int] | None:
 
 def _blas_lines() -> list[tuple[str, str]]:
     with contextlib.suppress(OSError, ImportError):
-        import scipy.linalg.cython_blas  # noqa: F401 - loads the library that is asked
+        import scipy.linalg.cython_blas
     blas = _openblas()
     if blas is None:
         name = scipy.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
         return [("BLAS", f"{name} (SciPy's)"), ("BLAS threads", "unknown to fastnn")]
-    lines = [("BLAS", f"{blas['version']} (SciPy's), kernels for {blas['core']}"), ("BLAS threads", str(blas["threads"]))]
+    library = f"{blas['version']} (SciPy's), kernels for {blas['core']}"
+    lines = [("BLAS", library), ("BLAS threads", str(blas["threads"]))]
     hint = "not set"
     if os.environ.get("OPENBLAS_CORETYPE"):
         hint = f"set to {os.environ['OPENBLAS_CORETYPE']}"

@@ -12,7 +12,6 @@ from . import _backend
 from .losses import Loss, check_lengths
 from .ops._base import Call, Tensor
 
-
 __all__ = ["Metric", "accuracy", "exact_match"]
 
 

@@ -18,6 +18,7 @@ from .metrics import Metric
 from .ops._base import Graph, Op
 from .optimizers import Optimizer
 from .program import Lowering, Program
+from .seeds import next_seed
 from .vectors import Vectors
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ class Model:
     """Base of the models: layers in a graph, their numbers, and how they are run.
 
     Use :class:`Sequential`. All arrays at the border are ``(B, F)`` or ``(B, T, F)``.
+
+    Parameters
+    ----------
+    dtype, seed
+        As for :class:`Sequential`.
     """
 
     def __init__(self, dtype: Any = "float32", seed: int | None = None) -> None:
@@ -517,10 +523,9 @@ class Model:
         shapes = ["?"] * len(self.layers)
         if features is not None:
             graph = self.graph(self._natural_rank(features), features)
-            outputs = self._layer_outputs(graph)
-            shapes = [shown(value.shape) for value in outputs]
+            shapes = [value.letters for value in graph.marks]
         rows = [
-            (str(k), type(layer).__name__, shape, f"{layer.count:,}" + ("" if layer.trainable or not layer.count else "*"))
+            (str(k), type(layer).__name__, shape, f"{layer.count:,}{'*' if layer.count and not layer.trainable else ''}")
             for k, (layer, shape) in enumerate(zip(self.layers, shapes, strict=True))
         ]
         table = [("", "layer", "output", "parameters"), *rows]
@@ -531,14 +536,12 @@ class Model:
         total = sum(layer.count for layer in self.layers)
         frozen = sum(layer.count for layer in self.layers if not layer.trainable)
         lines.insert(1, "-" * max(map(len, lines)))
-        lines.append(f"{total:,} parameters" + (f", {frozen:,} of them frozen (*)" if frozen else "") + f", {self.dtype}")
+        of_them = f", {frozen:,} of them frozen (*)" if frozen else ""
+        lines.append(f"{total:,} parameters{of_them}, {self.dtype}")
         print_fn("\n".join(lines))
 
     def _natural_rank(self, features: int) -> int:
         """The rank of input that the layers take: 2 if they can, else 3."""
-        raise NotImplementedError  # pragma: no cover - abstract
-
-    def _layer_outputs(self, graph: Graph) -> list[Any]:
         raise NotImplementedError  # pragma: no cover - abstract
 
     def last_op(self) -> Op | None:
@@ -557,145 +560,3 @@ class Model:
         self._zeroed = False
         if self.optimizer is not None:
             self.optimizer.attach(self)
-
-
-class Sequential(Model):
-    """Layers one after the other.
-
-    Parameters
-    ----------
-    *layers : Layer
-        The chain of sizes is checked here.
-    dtype : {"float32", "float64"}
-        Of parameters, activations and results.
-    seed : int, optional
-        Seed of the first weights, the shuffles and dropout; without it one from :func:`fastnn.manual_seed` or from
-        the system.
-
-    Raises
-    ------
-    ValueError
-        Sizes of neighbours do not fit, a layer stands twice, or dtype or seed is not possible.
-
-    Examples
-    --------
-    >>> import fastnn as fnn
-    >>> net = fnn.Sequential(fnn.Linear(2, 8), fnn.Tanh(), fnn.Linear(8, 1), seed=0)
-    >>> net
-    Sequential(
-      Linear(in_features=2, out_features=8, bias=True)
-      Tanh()
-      Linear(in_features=8, out_features=1, bias=True)
-    )
-    """
-
-    def __init__(self, *layers: Layer, dtype: Any = "float32", seed: int | None = None) -> None:
-        super().__init__(dtype, seed)
-        self._set_layers(list(layers))
-
-    def add(self, layer: Layer) -> Sequential:
-        """Append a layer; returns the model.
-
-        Raises
-        ------
-        ValueError
-            Its size does not fit; the model is then as it was.
-        """
-        self._set_layers([*self.layers, layer])
-        return self
-
-    def _set_layers(self, layers: list[Layer]) -> None:
-        for number, layer in enumerate(layers):
-            if not isinstance(layer, Layer):
-                cure = "; a list goes in as Sequential(*layers)" if isinstance(layer, (list, tuple)) else ""
-                raise TypeError(f"Sequential: layer {number}: expected a Layer, got {layer!r}{cure}.")
-            if layer in layers[:number]:
-                raise ValueError(f"Sequential: layer {number}: {layer!r} stands in the model twice.")
-            if layer not in self.layers and any(p.data is not None for p in layer.parameters.values()):
-                raise ValueError(f"Sequential: layer {number}: {layer!r} belongs to another model.")
-        before, self.layers = self.layers, layers
-        self._graphs.clear()
-        try:
-            if self.input_features is not None:
-                self.graph(self._natural_rank(self.input_features), self.input_features)
-        except ValueError:
-            self.layers = before
-            self._graphs.clear()
-            raise
-        self.vectors.adopt([p for layer in layers for p in layer.parameters.values()], self._rng)
-        self.forget_programs()
-        self.loss = self.optimizer = None
-
-    @property
-    def input_features(self) -> int | None:
-        """Size of the input's last axis; None if the layers take any."""
-        return next((layer.input_features for layer in self.layers if layer.input_features is not None), None)
-
-    def build(self, graph: Graph, ndim: int, features: int) -> None:
-        """Chain the layers."""
-        value = graph.input((None, features) if ndim == 2 else (None, None, features))
-        for number, layer in enumerate(self.layers):
-            try:
-                value = layer.build(graph, value)
-            except ValueError as error:
-                located = ValueError(f"layer {number}: {error}")
-                located.layer = number  # type: ignore[attr-defined]
-                raise located from None
-        graph.outputs.append(value)
-
-    def _natural_rank(self, features: int) -> int:
-        try:
-            self.graph(2, features)
-        except ValueError as flat:
-            try:
-                self.graph(3, features)
-            except ValueError as sequence:
-                # The error that matters is that of the rank which got further down the chain.
-                further = max((flat, sequence), key=lambda error: getattr(error, "layer", -1))
-                raise further from None
-            return 3
-        return 2
-
-    def _layer_outputs(self, graph: Graph) -> list[Any]:
-        return [op.output for op in graph.ops]
-
-    def __repr__(self) -> str:
-        inner = "".join(f"\n  {layer!r}" for layer in self.layers)
-        return f"Sequential({inner}\n)" if inner else "Sequential()"
-
-
-def shown(shape: tuple[int | None, ...]) -> str:
-    """Return a symbolic shape in the letters of the documentation."""
-    return "(" + ", ".join("B" if k == 0 else "T" if s is None else str(s) for k, s in enumerate(shape)) + ")"
-
-
-_seeds = np.random.default_rng()
-
-
-def manual_seed(seed: int) -> None:
-    """Set the seed from which models made without one draw theirs.
-
-    Parameters
-    ----------
-    seed : int
-        Not negative.
-
-    Examples
-    --------
-    >>> import fastnn as fnn
-    >>> fnn.manual_seed(3)
-    >>> a = fnn.Sequential(fnn.Linear(2, 2))
-    >>> fnn.manual_seed(3)
-    >>> b = fnn.Sequential(fnn.Linear(2, 2))
-    >>> bool((a.layers[0].w == b.layers[0].w).all())
-    True
-    """
-    global _seeds
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"seed: expected an integer of at least 0, got {seed!r}.")
-    _seeds = np.random.default_rng(int(seed))
-
-
-def next_seed() -> int:
-    """Return the seed of the next model made without one."""
-    return int(_seeds.integers(2**63 - 1))

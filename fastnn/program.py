@@ -1,7 +1,7 @@
 """A model lowered for one shape: lists of kernel calls over offsets in an arena.
 
-Lowering walks a graph once forward and once backward, asks every op for its calls, decides who writes and who adds where
-a value has several readers, drops gradients that nobody wants, fuses the loss with the activation before it, and
+Lowering walks a graph once forward and once backward, asks every op for its calls, decides who writes and who adds
+where a value has several readers, drops gradients that nobody wants, fuses the loss with the activation before it, and
 packs the arrays into one arena by their lifetimes. The result holds offsets, no pointers and no numbers, so a
 :class:`Program` is immutable: any number of threads may run it, each with a workspace of its own.
 """

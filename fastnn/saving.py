@@ -15,7 +15,7 @@ import numpy as np
 from . import layers, losses, metrics, optimizers
 
 if TYPE_CHECKING:
-    from .model import Sequential
+    from .sequential import Sequential
 
 FORMAT = "fastnn"
 FORMAT_VERSION = 1
@@ -96,6 +96,14 @@ def load(path: str | Path) -> Sequential:
         The file cannot be read.
     ValueError
         It is no model of fastnn's, is damaged, or comes from a newer version.
+
+    Examples
+    --------
+    >>> import fastnn as fnn, os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
+    >>> fnn.Sequential(fnn.Linear(2, 3), fnn.Tanh(), seed=0).save(path, metadata={"made": "by hand"})
+    >>> fnn.load(path).metadata
+    {'made': 'by hand'}
     """
     tensors, own = _read(path)
     try:
@@ -132,7 +140,7 @@ def _read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             names = file.keys() if FORMAT in header else []
             tensors = {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
-        raise ValueError(f"{path}: expected a safetensors file, got something else or a damaged one ({error}).") from None
+        raise ValueError(f"{path}: expected a safetensors file, got another or a damaged one ({error}).") from None
     if FORMAT not in header:
         raise ValueError(
             f"{path}: expected a model saved by fastnn, got a safetensors file without its architecture; "
@@ -155,7 +163,7 @@ def _count(entries: dict[str, Any], name: str) -> int:
 
 
 def _rebuild(own: dict[str, Any], tensors: dict[str, np.ndarray]) -> Sequential:
-    from .model import Sequential
+    from .sequential import Sequential
 
     architecture = own["architecture"]
     made = []

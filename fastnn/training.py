@@ -237,7 +237,8 @@ def _pass(runner: Runner, index: np.ndarray) -> np.ndarray:
 def epoch_order(model: Model, n: int, first: int, epochs: int, shuffle: bool) -> np.ndarray:
     """Return (epochs * n,) int64: the order of the examples in some epochs.
 
-    The order of an epoch is a function of the model's seed and the epoch's number alone, whatever was prepared together.
+    The order of an epoch is a function of the model's seed and the epoch's number alone, not of what was prepared
+    together.
     """
     if not shuffle:
         return np.tile(np.arange(n, dtype=np.int64), epochs)

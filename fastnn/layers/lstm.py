@@ -78,7 +78,7 @@ class LSTM(Layer):
         """Add the op."""
         (x,) = inputs
         if len(x.shape) != 3:
-            raise ValueError(f"{self!r}: expected a sequence (B, T, {self.input_size}), got shape {shown(x)}.")
+            raise ValueError(f"{self!r}: expected a sequence (B, T, {self.input_size}), got shape {x.letters}.")
         if x.features != self.input_size:
             raise ValueError(f"{self!r}: expected {self.input_size} input features, got {x.features}.")
         return graph.add(LSTMOp((x,), self.parameters, last=not self.return_sequences))
@@ -101,8 +101,3 @@ class LSTM(Layer):
             native["w_hh" + suffix] = arrays[f"weight_hh_{torch}"].T
             native["b" + suffix] = arrays[f"bias_ih_{torch}"] + arrays[f"bias_hh_{torch}"]
         return native
-
-
-def shown(value: Value) -> str:
-    """Return a value's shape in the letters of the documentation."""
-    return "(" + ", ".join("B" if k == 0 else "T" if s is None else str(s) for k, s in enumerate(value.shape)) + ")"

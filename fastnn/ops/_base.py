@@ -30,6 +30,11 @@ class Value:
     shape: Shape
 
     @property
+    def letters(self) -> str:
+        """The shape in the letters of the documentation."""
+        return "(" + ", ".join("B" if k == 0 else "T" if s is None else str(s) for k, s in enumerate(self.shape)) + ")"
+
+    @property
     def features(self) -> int:
         """Size of the last axis."""
         features = self.shape[-1]
@@ -151,6 +156,7 @@ class Graph:
     ops: list[Op] = field(default_factory=list)
     inputs: list[Value] = field(default_factory=list)
     outputs: list[Value] = field(default_factory=list)
+    marks: list[Value] = field(default_factory=list)  # what each of a model's layers gives, for its summary
 
     def input(self, shape: Shape) -> Value:
         """Add an input of shape (None, F) or (None, T or None, F)."""
