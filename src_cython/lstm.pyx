@@ -1,14 +1,16 @@
 """LSTM over a whole sequence, forward and backward through time: twins of fastnn/_reference/lstm.py.
 
-Examples lie side by side in *lanes*: a block of LB = 2 VL of them (VL for what is left over) is brought into
-matrices (rows, LB), one vector instruction then serves VL examples, and no size of I or H leaves a tail. Units and
-gates are interleaved, n = 4 unit + gate, so that one step of the cell needs no other unit's gates.
+Two ways, by the size of the batch. On *lanes* examples lie side by side: a block of LB = 2 VL of them (VL for what is
+left over) is brought into matrices (rows, LB), one vector instruction then serves VL examples, and no size of I or H
+leaves a tail. On *rows*, for a few examples, vectors run over the units of one example. What ``saved`` and ``scratch``
+hold is the business of the way taken, which depends on the shape alone.
 """
 
 from libc.stdint cimport int64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from fastnn._compiled.kernel cimport args_t, launch, register
+from fastnn._compiled.linear cimport product
 from fastnn._compiled.simd cimport leaf, leaf_t
 
 __all__ = ["lstm_backward", "lstm_forward", "lstm_sizes"]
@@ -66,113 +68,6 @@ cdef inline floating* take(floating** free, int64_t n) noexcept nogil:
     return taken
 
 
-cdef int64_t saved_size(shape_t* s) noexcept nogil:
-    return up(s.B, s.VL) * s.T * (s.D * 5 * s.H + s.h_rows) + 64
-
-
-cdef int64_t scratch_size(shape_t* s) noexcept nogil:
-    """Enough for either pass; every piece is rounded up to a line of the cache."""
-    cdef int64_t LB = 2 * s.VL, weights = 4 * s.H * (s.I + s.H + 2), pieces = 64 * 24
-    cdef int64_t forward = s.D * weights + LB * (s.T * (s.x_rows + s.h_rows) + s.x_rows + 8 * s.H + 1)
-    cdef int64_t backward = (
-        s.D * (weights + 4 * s.H * (s.I + s.H + 9))
-        + LB * (s.T * (2 * s.x_rows + s.h_rows + s.z_rows) + 2 * s.x_rows + 9 * s.H + 1)
-    )
-    return max(forward, backward) + pieces
-
-
-# ------------------------------------------------------------------------------------------------ weights, repacked
-
-cdef void pack_step(shape_t* s, const floating* w_ih, const floating* w_hh, int64_t I, floating* out) noexcept nogil:
-    """Groups of units, each [k][unit][gate]: k runs over the I rows of w_ih, then over those of w_hh."""
-    cdef int64_t u = 0, k, j, gate, units, H = s.H
-    cdef const floating* row
-    while u < H:
-        units = s.units if u + s.units <= H else (2 if u + 2 <= H else 1)
-        for k in range(I + H):
-            row = (w_ih + k * 4 * H if k < I else w_hh + (k - I) * 4 * H) + u
-            for j in range(units):
-                for gate in range(4):
-                    out[4 * j + gate] = row[gate * H + j] * <floating>gate_factor(gate)
-            out += 4 * units
-        u += units
-
-
-cdef void pack_gates(shape_t* s, const floating* b, floating* out) noexcept nogil:
-    """(4, H) -> (H, 4), for the step."""
-    cdef int64_t u, gate
-    for u in range(s.H):
-        for gate in range(4):
-            out[4 * u + gate] = b[gate * s.H + u] * <floating>gate_factor(gate)
-
-
-cdef void pack_product(shape_t* s, const floating* w, int64_t rows, bint transposed, floating* out) noexcept nogil:
-    """The matrix (rows, 4H) of a product with interleaved gates in groups of [k][row]; or its transpose, for the step."""
-    cdef int64_t H = s.H, M = 4 * H if transposed else rows, K = rows if transposed else 4 * H
-    cdef int64_t groups = (M + s.group - 1) // s.group, group, count, k, i, first = 0
-    for group in range(groups):
-        count = M // groups + (group < M % groups)
-        for k in range(K):
-            for i in range(first, first + count):
-                if transposed:
-                    out[0] = w[k * 4 * H + i % 4 * H + i // 4] * <floating>gate_factor(i % 4)
-                else:
-                    out[0] = w[i * 4 * H + k % 4 * H + k // 4]
-                out += 1
-        first += count
-
-
-cdef void unpack_gradient(shape_t* s, const floating* sums, int64_t ld, int64_t rows, floating* dw,
-                          bint accumulate) noexcept nogil:
-    """dw (rows, 4, H) from the sums (H, 4, ld)."""
-    cdef int64_t k, gate, u, H = s.H
-    cdef floating value
-    for k in range(rows):
-        for gate in range(4):
-            for u in range(H):
-                value = sums[(4 * u + gate) * ld + k]
-                dw[0] = dw[0] + value if accumulate else value
-                dw += 1
-
-
-# --------------------------------------------------------------------------------------------------- pieces of a block
-
-cdef void state_in(const leaf_t* L, shape_t* s, const floating* state, int64_t first, int64_t n, int64_t direction,
-                   floating* out, int64_t vectors) noexcept nogil:
-    """One direction's columns of a state (B, D H) as lanes; zeros for None."""
-    if state == NULL:
-        memset(out, 0, s.H * vectors * s.VL * sizeof(floating))
-    else:
-        L.to_lanes(state + first * s.D * s.H + direction * s.H, s.D * s.H, n, s.H, out, vectors)
-
-
-cdef void state_out(const leaf_t* L, shape_t* s, const floating* lanes, int64_t first, int64_t n, int64_t direction,
-                    floating* state, int64_t vectors) noexcept nogil:
-    if state != NULL:
-        L.from_lanes(lanes, vectors, n, s.H, state + first * s.D * s.H + direction * s.H, s.D * s.H)
-
-
-cdef void steps_in(const leaf_t* L, const floating* x, int64_t stride, int64_t n, int64_t steps, int64_t features,
-                   int64_t rows, floating* out, int64_t vectors) noexcept nogil:
-    """(n, steps, features), examples ``stride`` apart, as lanes whose steps are ``rows`` apart."""
-    cdef int64_t t
-    if rows == features:
-        L.to_lanes(x, stride, n, steps * features, out, vectors)
-        return
-    for t in range(steps):
-        L.to_lanes(x + t * features, stride, n, features, out + t * rows * vectors * L.VL, vectors)
-
-
-cdef void steps_out(const leaf_t* L, const floating* lanes, int64_t rows, int64_t n, int64_t steps, int64_t features,
-                    floating* y, int64_t stride, int64_t vectors) noexcept nogil:
-    cdef int64_t t
-    if rows == features:
-        L.from_lanes(lanes, vectors, n, steps * features, y, stride)
-        return
-    for t in range(steps):
-        L.from_lanes(lanes + t * rows * vectors * L.VL, vectors, n, features, y + t * features, stride)
-
-
 cdef int64_t longest(const int64_t* lengths, int64_t n, int64_t T) noexcept nogil:
     """The number of steps that a block needs."""
     cdef int64_t i, steps = 0
@@ -183,13 +78,6 @@ cdef int64_t longest(const int64_t* lengths, int64_t n, int64_t T) noexcept nogi
     return min(steps, T)
 
 
-cdef void mark_live(const int64_t* lengths, int64_t n, int64_t t, int64_t LB, floating* live) noexcept nogil:
-    """1 in the lanes whose sequence reaches step t, else 0."""
-    cdef int64_t i
-    for i in range(LB):
-        live[i] = 1 if i < n and t < lengths[i] else 0
-
-
 cdef void clear_padding(shape_t* s, const int64_t* lengths, int64_t n, floating* y, int64_t features) noexcept nogil:
     """y (n, T, features) = 0 at the steps past each length."""
     cdef int64_t i, steps
@@ -198,8 +86,6 @@ cdef void clear_padding(shape_t* s, const int64_t* lengths, int64_t n, floating*
         memset(y + (i * s.T + steps) * features, 0, (s.T - steps) * features * sizeof(floating))
 
 
-# ------------------------------------------------------------------------------------------------------------ forward
-
 cdef void fill_shape(shape_t* s, args_t* a, int x, int w_hh, int w_hh_r, const leaf_t* L) noexcept nogil:
     s.B, s.T, s.I = a.t[x].n[0], a.t[x].n[1], a.t[x].n[2]
     s.H = a.t[w_hh].n[0]
@@ -207,250 +93,40 @@ cdef void fill_shape(shape_t* s, args_t* a, int x, int w_hh, int w_hh_r, const l
     complete(s, L)
 
 
+include "lstm_lanes.pxi"
+include "lstm_rows.pxi"
+
+
+# ------------------------------------------------------------------------------------------------------------- doors
+
+cdef bint by_rows(shape_t* s) noexcept nogil:
+    """The way that leaves fewer lanes of its vectors empty, to which the time is proportional; lanes if in doubt.
+
+    Measured for B up to 40, H from 8 to 128: the times of the two ways are equal at about equal shares, within a tenth.
+    """
+    cdef double lanes = <double>s.B / up(max(s.B, <int64_t>1), s.VL), rows = <double>s.H / up(s.H, s.VL)
+    return s.B < 4 * s.VL and lanes <= 0.95 * rows
+
+
 cdef void _forward(args_t* a, floating* _) noexcept nogil:
     cdef const leaf_t* L = leaf(sizeof(floating))
     cdef shape_t s
     fill_shape(&s, a, F_X, F_W_HH, F_W_HH_R, L)
-    cdef int64_t H = s.H, I = s.I, D = s.D, T = s.T, LB = 2 * s.VL, first, n, vectors, steps, d
-    cdef bint repeated = a.t[F_X].repeated
-    cdef int64_t x_rows = I if repeated else T * I
-    cdef floating* free = <floating*>aligned(a.t[F_SCRATCH].data)
-    cdef floating* saved = <floating*>aligned(a.t[F_SAVED].data) if a.t[F_SAVED].data != NULL else NULL
-    cdef floating* y = <floating*>a.t[F_Y].data
-    cdef const int64_t* lengths = <int64_t*>a.t[F_LENGTHS].data
-    cdef floating* weights[2]
-    cdef floating* bias[2]
-    cdef floating* projection[2]
-    cdef floating* xs
-    cdef floating* hs
-    cdef floating* gates
-    cdef floating* cs
-    for d in range(D):
-        weights[d] = take(&free, 4 * H * (I + H))
-        projection[d] = weights[d] + 4 * H * H
-        bias[d] = take(&free, 4 * H)
-        pack_gates(&s, <floating*>a.t[F_B + 3 * d].data, bias[d])
-        if repeated:  # the product with x is made once, apart from the steps
-            pack_step(&s, <floating*>NULL, <floating*>a.t[F_W_HH + 3 * d].data, 0, weights[d])
-            pack_product(&s, <floating*>a.t[F_W_IH + 3 * d].data, I, True, projection[d])
-        else:
-            pack_step(&s, <floating*>a.t[F_W_IH + 3 * d].data, <floating*>a.t[F_W_HH + 3 * d].data, I, weights[d])
-    xs = take(&free, (1 if repeated else T) * s.x_rows * LB)
-    hs = take(&free, T * s.h_rows * LB)
-    first = 0
-    while first < s.B:
-        n = min(s.B - first, LB)
-        vectors = 2 if n > s.VL else 1
-        LB = vectors * s.VL
-        steps = longest(lengths + first if lengths != NULL else NULL, n, T)
-        steps_in[floating](L, <floating*>a.t[F_X].data + first * x_rows, x_rows, n, 1 if repeated else steps, I, s.x_rows,
-                           xs, vectors)
-        gates = cs = NULL
-        if saved != NULL:
-            gates = saved
-            cs = saved + D * T * 4 * H * LB
-            hs = cs + D * T * H * LB
-            saved = hs + T * s.h_rows * LB
-        for d in range(D):
-            forward_direction(L, &s, a, d, first, n, vectors, steps, xs, weights[d], bias[d],
-                              projection[d] if repeated else NULL, gates + d * T * 4 * H * LB if gates != NULL else NULL,
-                              cs + d * T * H * LB if cs != NULL else NULL, hs, free)
-        if y != NULL:
-            steps_out[floating](L, hs, s.h_rows, n, steps, D * H, y + first * T * D * H, T * D * H, vectors)
-            if lengths != NULL:
-                clear_padding(&s, lengths + first, n, y + first * T * D * H, D * H)
-        first += n
-
-
-cdef void forward_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t first, int64_t n,
-                            int64_t vectors, int64_t steps, const floating* xs, const floating* weights,
-                            const floating* bias, const floating* projection, floating* gates, floating* cs,
-                            floating* hs, floating* free) noexcept nogil:
-    """One block through one direction: hs (T, D, H, LB), and gates (T, H, 4, LB) and cs (T, H, LB) unless NULL."""
-    cdef int64_t H = s.H, I = s.I, LB = vectors * s.VL, position, t
-    cdef const int64_t* lengths = <int64_t*>a.t[F_LENGTHS].data
-    cdef floating* h = take(&free, H * LB)
-    cdef floating* c = take(&free, H * LB)
-    cdef floating* rolling = take(&free, H * LB)
-    cdef floating* live = take(&free, LB)
-    cdef floating* projected = take(&free, 4 * H * LB)
-    cdef floating* h_new
-    cdef floating* c_new
-    cdef const floating* x = NULL
-    if lengths != NULL:
-        lengths += first
-    state_in[floating](L, s, <floating*>a.t[F_H0].data, first, n, d, h, vectors)
-    state_in[floating](L, s, <floating*>a.t[F_C0].data, first, n, d, c, vectors)
-    if projection != NULL:
-        L.lanes_product(vectors, 4 * H, I, projection, xs, bias, projected, False)
-    for position in range(steps):
-        t = position if d == 0 else steps - 1 - position
-        h_new = hs + (t * s.h_rows + d * H) * LB
-        c_new = rolling if cs == NULL else cs + t * H * LB
-        if projection == NULL:
-            x = xs + t * s.x_rows * LB
-        L.lstm_step(vectors, 0 if projection != NULL else I, H, x, h, weights,
-                    projected if projection != NULL else bias, projection != NULL, c,
-                    gates + t * 4 * H * LB if gates != NULL else NULL, c_new, h_new)
-        if lengths != NULL:
-            mark_live(lengths, n, t, LB, live)
-            L.lanes_hold(vectors, H, live, h, h_new)
-            L.lanes_hold(vectors, H, live, c, c_new)
-        if cs == NULL:
-            rolling = c
-        h, c = h_new, c_new
-    state_out[floating](L, s, h, first, n, d, <floating*>a.t[F_H_N].data, vectors)
-    state_out[floating](L, s, c, first, n, d, <floating*>a.t[F_C_N].data, vectors)
-
-
-# ----------------------------------------------------------------------------------------------------------- backward
-
-cdef struct sums_t:
-    # One direction's weight gradients while they grow: (H, 4, ld) with the row of the weight last.
-    void *ih
-    void *hh
-    void *b
-    int64_t ld_ih, ld_hh
+    if by_rows(&s):
+        forward_rows(L, &s, a, _)
+    else:
+        forward_lanes(L, &s, a, _)
 
 
 cdef void _backward(args_t* a, floating* _) noexcept nogil:
     cdef const leaf_t* L = leaf(sizeof(floating))
     cdef shape_t s
     fill_shape(&s, a, B_X, B_W_HH, B_W_HH_R, L)
-    cdef int64_t H = s.H, I = s.I, D = s.D, T = s.T, LB = 2 * s.VL, first, n, vectors, steps, d, t
-    cdef bint repeated = a.t[B_X].repeated, want_dw = a.t[B_DW_IH].data != NULL
-    cdef bint has_dy = a.t[B_DY].data != NULL and a.t[B_DY].cols > 0, accumulate = a.accumulate
-    cdef int64_t x_rows = I if repeated else T * I
-    cdef floating* free = <floating*>aligned(a.t[B_SCRATCH].data)
-    cdef floating* saved = <floating*>aligned(a.t[B_SAVED].data)
-    cdef floating* dx = <floating*>a.t[B_DX].data
-    cdef bint summed = dx != NULL and a.t[B_DX].n[1] != T
-    cdef int64_t dx_rows = I if summed else T * I
-    cdef const int64_t* lengths = <int64_t*>a.t[B_LENGTHS].data
-    cdef floating* for_h[2]
-    cdef floating* for_x[2]
-    cdef sums_t sums[2]
-    cdef floating* xs
-    cdef floating* dys
-    cdef floating* dxs
-    cdef floating* gates
-    cdef floating* cs
-    cdef floating* hs
-    for d in range(D):
-        for_h[d] = take(&free, 4 * H * H)
-        pack_product(&s, <floating*>a.t[B_W_HH + 2 * d].data, H, False, for_h[d])
-        for_x[d] = take(&free, 4 * H * I)
-        if dx != NULL:
-            pack_product(&s, <floating*>a.t[B_W_IH + 2 * d].data, I, False, for_x[d])
-        sums[d].ld_ih, sums[d].ld_hh = up(I, 4), up(H, 4)
-        sums[d].ih = take(&free, 4 * H * sums[d].ld_ih)
-        sums[d].hh = take(&free, 4 * H * sums[d].ld_hh)
-        sums[d].b = take(&free, 4 * H)
-        memset(sums[d].ih, 0, 4 * H * sums[d].ld_ih * sizeof(floating))
-        memset(sums[d].hh, 0, 4 * H * sums[d].ld_hh * sizeof(floating))
-        memset(sums[d].b, 0, 4 * H * sizeof(floating))
-    xs = take(&free, (1 if repeated else T) * s.x_rows * LB)
-    dys = take(&free, T * s.h_rows * LB)
-    dxs = take(&free, max(T, <int64_t>1) * s.x_rows * LB)
-    first = 0
-    while first < s.B:
-        n = min(s.B - first, LB)
-        vectors = 2 if n > s.VL else 1
-        LB = vectors * s.VL
-        steps = longest(lengths + first if lengths != NULL else NULL, n, T)
-        gates = saved
-        cs = gates + D * T * 4 * H * LB
-        hs = cs + D * T * H * LB
-        saved = hs + T * s.h_rows * LB
-        if want_dw:
-            steps_in[floating](L, <floating*>a.t[B_X].data + first * x_rows, x_rows, n, 1 if repeated else steps, I,
-                               s.x_rows, xs, vectors)
-        if has_dy:
-            steps_in[floating](L, <floating*>a.t[B_DY].data + first * T * D * H, T * D * H, n, steps, D * H, s.h_rows,
-                               dys, vectors)
-        for d in range(D):
-            backward_direction(L, &s, a, d, first, n, vectors, steps, xs, gates + d * T * 4 * H * LB,
-                               cs + d * T * H * LB, hs, dys if has_dy else NULL, for_h[d], for_x[d], dxs, &sums[d], free)
-        if dx != NULL:
-            steps_out[floating](L, dxs, s.x_rows, n, 1 if summed else steps, I, dx + first * dx_rows, dx_rows, vectors)
-            if not summed and steps < T:
-                for t in range(n):
-                    memset(dx + ((first + t) * T + steps) * I, 0, (T - steps) * I * sizeof(floating))
-        first += n
-    if want_dw:
-        for d in range(D):
-            unpack_gradient(&s, <floating*>sums[d].ih, sums[d].ld_ih, I, <floating*>a.t[B_DW_IH + 3 * d].data, accumulate)
-            unpack_gradient(&s, <floating*>sums[d].hh, sums[d].ld_hh, H, <floating*>a.t[B_DW_HH + 3 * d].data, accumulate)
-            unpack_gradient(&s, <floating*>sums[d].b, 1, 1, <floating*>a.t[B_DB + 3 * d].data, accumulate)
-
-
-cdef void backward_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t first, int64_t n,
-                             int64_t vectors, int64_t steps, const floating* xs, const floating* gates,
-                             const floating* cs, const floating* hs, const floating* dys, const floating* for_h,
-                             const floating* for_x, floating* dxs, sums_t* sums, floating* free) noexcept nogil:
-    """One block back through one direction: dxs (T, I, LB) or its sum (I, LB) written by the first direction, added
-    to by the second, and the block's share added to the sums."""
-    cdef int64_t H = s.H, I = s.I, LB = vectors * s.VL, size = H * LB, position, t, before
-    cdef int64_t x_step = s.x_rows * LB, h_step = s.h_rows * LB, z_step = s.z_rows * LB
-    cdef const int64_t* lengths = <int64_t*>a.t[B_LENGTHS].data
-    cdef bint want_dx = a.t[B_DX].data != NULL, summed = want_dx and a.t[B_DX].n[1] != s.T
-    cdef bint want_dw = a.t[B_DW_IH].data != NULL, repeated = a.t[B_X].repeated
-    cdef bint want_sum = summed or (want_dw and repeated)
-    cdef floating* dz = take(&free, steps * z_step)
-    cdef floating* dh = take(&free, size)
-    cdef floating* dh_new = take(&free, size)
-    cdef floating* dc = take(&free, size)
-    cdef floating* h0 = take(&free, size)
-    cdef floating* c0 = take(&free, size)
-    cdef floating* dz_sum = take(&free, 4 * size)
-    cdef floating* live = take(&free, LB)
-    cdef const floating* c_prev
-    if lengths != NULL:
-        lengths += first
-    state_in[floating](L, s, <floating*>a.t[B_DH_N].data, first, n, d, dh, vectors)
-    state_in[floating](L, s, <floating*>a.t[B_DC_N].data, first, n, d, dc, vectors)
-    state_in[floating](L, s, <floating*>a.t[B_H0].data, first, n, d, h0, vectors)
-    state_in[floating](L, s, <floating*>a.t[B_C0].data, first, n, d, c0, vectors)
-    if want_sum:
-        memset(dz_sum, 0, 4 * size * sizeof(floating))
-    for position in range(steps - 1, -1, -1):
-        t = position if d == 0 else steps - 1 - position
-        before = t - 1 if d == 0 else t + 1
-        c_prev = cs + before * size if position > 0 else c0
-        if lengths != NULL:
-            mark_live(lengths, n, t, LB, live)
-        L.lstm_dz(vectors, H, gates + t * 4 * size, c_prev, hs + t * h_step + d * size, dh,
-                  dys + t * h_step + d * size if dys != NULL else NULL, live if lengths != NULL else NULL, dc,
-                  dz + t * z_step)
-        if position > 0 or a.t[B_DH0].data != NULL:
-            L.lanes_product(vectors, H, 4 * H, for_h, dz + t * z_step, NULL, dh_new, False)
-            if lengths != NULL:
-                L.lanes_hold(vectors, H, live, dh, dh_new)
-            dh, dh_new = dh_new, dh
-        if want_dx and not summed:
-            L.lanes_product(vectors, I, 4 * H, for_x, dz + t * z_step, NULL, dxs + t * x_step, d > 0)
-        if want_sum:
-            L.add(dz_sum, dz + t * z_step, 4 * size)
-    state_out[floating](L, s, dh, first, n, d, <floating*>a.t[B_DH0].data, vectors)
-    state_out[floating](L, s, dc, first, n, d, <floating*>a.t[B_DC0].data, vectors)
-    if summed:
-        L.lanes_product(vectors, I, 4 * H, for_x, dz_sum, NULL, dxs, d > 0)
-    if not want_dw or steps == 0:
-        return
-    if repeated:
-        L.lanes_outer(vectors, 1, I, xs, 0, 4 * H, dz_sum, 0, sums.ih, sums.ld_ih)
-        L.lanes_sum(vectors, 1, 4 * H, dz_sum, 0, sums.b)
+    if by_rows(&s):
+        backward_rows(L, &s, a, _)
     else:
-        L.lanes_outer(vectors, steps, I, xs, x_step, 4 * H, dz, z_step, sums.ih, sums.ld_ih)
-        L.lanes_sum(vectors, steps, 4 * H, dz, z_step, sums.b)
-    # The state before step t is that after the step taken before it, and h0 at the first.
-    L.lanes_outer(vectors, steps - 1, H, hs if d == 0 else hs + h_step + size, h_step, 4 * H,
-                  dz + z_step if d == 0 else dz, z_step, sums.hh, sums.ld_hh)
-    if a.t[B_H0].data != NULL:
-        L.lanes_outer(vectors, 1, H, h0, 0, 4 * H, dz if d == 0 else dz + (steps - 1) * z_step, 0, sums.hh, sums.ld_hh)
+        backward_lanes(L, &s, a, _)
 
-
-# ------------------------------------------------------------------------------------------------------------- doors
 
 cdef int LSTM_FORWARD = register("lstm_forward", <void*>_forward[float], <void*>_forward[double])
 cdef int LSTM_BACKWARD = register("lstm_backward", <void*>_backward[float], <void*>_backward[double])
@@ -462,7 +138,9 @@ def lstm_sizes(B, T, I, H, D, training, itemsize):
     cdef shape_t s
     s.B, s.T, s.I, s.H, s.D = B, T, I, H, D
     complete(&s, L)
-    return (saved_size(&s) if training else 0), scratch_size(&s)
+    if by_rows(&s):
+        return (saved_rows(&s) if training else 0), scratch_rows(&s)
+    return (saved_lanes(&s) if training else 0), scratch_lanes(&s)
 
 
 def lstm_forward(x, w_ih, w_hh, b, w_ih_r, w_hh_r, b_r, h0, c0, lengths, y, h_n, c_n, saved, scratch):

@@ -1,0 +1,235 @@
+# The LSTM on rows: one vector holds units of one example, for batches too small to fill a vector. Included by lstm.pyx.
+#
+# States are padded to ``width``, a whole number of vectors, each gate of a step too. Arrays of all steps are (T, B, .),
+# so that the rows of one step, and those of all steps but one, are consecutive.
+
+cdef enum:
+    STEPS_AT_ONCE = 128  # steps whose gates are in memory at the same time when nothing is saved
+
+
+cdef int64_t saved_rows(shape_t* s) noexcept nogil:
+    return s.D * s.T * s.B * 6 * up(s.H, s.VL) + 64
+
+
+cdef int64_t scratch_rows(shape_t* s) noexcept nogil:
+    """Enough for either pass; every piece is rounded up to a line of the cache."""
+    cdef int64_t width = up(s.H, s.VL), chunk = min(s.T, <int64_t>STEPS_AT_ONCE), pieces = 64 * 16
+    cdef int64_t forward = (s.I + s.H + 1) * 4 * width + s.B * (chunk * 6 * width + 6 * width)
+    cdef int64_t backward = 4 * s.H * (width + s.I) + s.B * (s.T * 4 * s.H + 4 * s.H + 3 * width)
+    return max(forward, backward) + pieces
+
+
+cdef floating* pad_gates(const floating* w, int64_t rows, int64_t H, int64_t width, floating** free) noexcept nogil:
+    """w (rows, 4, H) as (rows, 4, width)."""
+    cdef floating* out = take(free, rows * 4 * width)
+    cdef int64_t i
+    for i in range(rows * 4):
+        memcpy(out + i * width, w + i * H, H * sizeof(floating))
+        memset(out + i * width + H, 0, (width - H) * sizeof(floating))
+    return out
+
+
+cdef void rows_in(shape_t* s, const floating* state, int64_t d, int64_t width, floating* out) noexcept nogil:
+    """One direction's columns of a state (B, D H) as (B, width); zeros for None."""
+    cdef int64_t i
+    memset(out, 0, s.B * width * sizeof(floating))
+    if state != NULL:
+        for i in range(s.B):
+            memcpy(out + i * width, state + (i * s.D + d) * s.H, s.H * sizeof(floating))
+
+
+cdef void rows_out(shape_t* s, const floating* rows, int64_t d, int64_t width, floating* state) noexcept nogil:
+    cdef int64_t i
+    if state != NULL:
+        for i in range(s.B):
+            memcpy(state + (i * s.D + d) * s.H, rows + i * width, s.H * sizeof(floating))
+
+
+cdef void recur(const leaf_t* L, int64_t m, int64_t n, int64_t k, const floating* a, int64_t a_row, const floating* b,
+                floating* c, int64_t ldc, bint back) noexcept nogil:
+    """c += a b, the rows of b (k, n) taken from the last to the first with ``back``: a walk to and fro over weights
+    larger than a cache finds there what it saw last."""
+    if back:
+        L.gemm(m, n, k, a + (k - 1), a_row, -1, b + (k - 1) * n, -n, NULL, c, ldc, True)
+    else:
+        L.gemm(m, n, k, a, a_row, 1, b, n, NULL, c, ldc, True)
+
+
+# ------------------------------------------------------------------------------------------------------------ forward
+
+cdef void forward_rows(const leaf_t* L, shape_t* s, args_t* a, floating* _) noexcept nogil:
+    cdef int64_t d, B = s.B, T = s.T, steps, width = up(s.H, s.VL)
+    cdef const int64_t* lengths = <int64_t*>a.t[F_LENGTHS].data
+    cdef floating* y = <floating*>a.t[F_Y].data
+    cdef floating* scratch = <floating*>aligned(a.t[F_SCRATCH].data)
+    cdef floating* saved = <floating*>aligned(a.t[F_SAVED].data) if a.t[F_SAVED].data != NULL else NULL
+    steps = longest(lengths, B, T)
+    for d in range(s.D):
+        forward_rows_direction(L, s, a, d, steps, saved, scratch)
+        if saved != NULL:
+            saved += T * B * 6 * width
+    if y != NULL and lengths != NULL:
+        clear_padding(s, lengths, B, y, s.D * s.H)
+
+
+cdef void forward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t steps, floating* saved,
+                                 floating* free) noexcept nogil:
+    cdef int64_t B = s.B, T = s.T, I = s.I, H = s.H, width = up(H, s.VL), position, t, i, taken, low = 0
+    cdef int64_t size = B * width
+    cdef int64_t chunk = T if saved != NULL else min(T, <int64_t>STEPS_AT_ONCE)
+    cdef bint repeated = a.t[F_X].repeated
+    cdef const int64_t* lengths = <int64_t*>a.t[F_LENGTHS].data
+    cdef const floating* x = <floating*>a.t[F_X].data
+    cdef const floating* w_ih = <floating*>a.t[F_W_IH + 3 * d].data
+    cdef const floating* w_hh = <floating*>a.t[F_W_HH + 3 * d].data
+    cdef const floating* bias = <floating*>a.t[F_B + 3 * d].data
+    cdef floating* y = <floating*>a.t[F_Y].data
+    cdef floating* h_first = take(&free, size)
+    cdef floating* c_first = take(&free, size)
+    cdef floating* once = take(&free, 4 * size)
+    cdef floating* z = saved if saved != NULL else take(&free, chunk * 4 * size)
+    cdef floating* cs = z + T * 4 * size if saved != NULL else take(&free, chunk * size)
+    cdef floating* hs = cs + T * size if saved != NULL else take(&free, chunk * size)
+    cdef const floating* h = h_first
+    cdef const floating* c = c_first
+    cdef bint still = a.t[F_H0].data == NULL  # h is 0, its product absent
+    if width != H:
+        w_ih = pad_gates(w_ih, I, H, width, &free)
+        w_hh = pad_gates(w_hh, H, H, width, &free)
+        bias = pad_gates(bias, 1, H, width, &free)
+    rows_in(s, <floating*>a.t[F_H0].data, d, width, h_first)
+    rows_in(s, <floating*>a.t[F_C0].data, d, width, c_first)
+    if repeated:
+        product(B, 4 * width, I, x, I, 1, w_ih, 4 * width, bias, once, 4 * width, False)
+    for position in range(steps):
+        if position % chunk == 0:
+            # The input's part of z for the next steps, in one product for each example; t - low is their place.
+            taken = min(chunk, steps - position)
+            t = position if d == 0 else steps - position - taken
+            low = 0 if saved != NULL else t
+            if position > 0:
+                memcpy(h_first, h, size * sizeof(floating))
+                memcpy(c_first, c, size * sizeof(floating))
+                h, c = h_first, c_first
+            if not repeated:
+                for i in range(B):
+                    product(taken, 4 * width, I, x + (i * T + t) * I, I, 1, w_ih, 4 * width, bias,
+                            z + ((t - low) * B + i) * 4 * width, B * 4 * width, False)
+        t = (position if d == 0 else steps - 1 - position) - low
+        if repeated:
+            memcpy(z + t * 4 * size, once, 4 * size * sizeof(floating))
+        if not still:
+            recur(L, B, 4 * width, H, h, width, w_hh, z + t * 4 * size, 4 * width, position & 1)
+        still = False
+        L.lstm_rows(B, width, z + t * 4 * size, c, cs + t * size, hs + t * size)
+        if lengths != NULL:
+            for i in range(B):
+                if t + low >= lengths[i]:
+                    memcpy(hs + t * size + i * width, h + i * width, width * sizeof(floating))
+                    memcpy(cs + t * size + i * width, c + i * width, width * sizeof(floating))
+        h, c = hs + t * size, cs + t * size
+        if y != NULL:
+            for i in range(B):
+                memcpy(y + ((i * T + t + low) * s.D + d) * H, h + i * width, H * sizeof(floating))
+    rows_out(s, h, d, width, <floating*>a.t[F_H_N].data)
+    rows_out(s, c, d, width, <floating*>a.t[F_C_N].data)
+
+
+# ----------------------------------------------------------------------------------------------------------- backward
+
+cdef void backward_rows(const leaf_t* L, shape_t* s, args_t* a, floating* _) noexcept nogil:
+    cdef int64_t d, B = s.B, steps, width = up(s.H, s.VL)
+    cdef floating* saved = <floating*>aligned(a.t[B_SAVED].data)
+    cdef floating* scratch = <floating*>aligned(a.t[B_SCRATCH].data)
+    steps = longest(<int64_t*>a.t[B_LENGTHS].data, B, s.T)
+    for d in range(s.D):
+        backward_rows_direction(L, s, a, d, steps, saved + d * s.T * B * 6 * width, scratch)
+
+
+cdef void backward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t steps,
+                                  const floating* gates, floating* free) noexcept nogil:
+    cdef int64_t B = s.B, T = s.T, I = s.I, H = s.H, width = up(H, s.VL), position, t, before, i, size = B * width
+    cdef bint want_dx = a.t[B_DX].data != NULL, summed = want_dx and a.t[B_DX].n[1] != T
+    cdef bint want_sum = summed or a.t[B_X].repeated, has_dy = a.t[B_DY].data != NULL and a.t[B_DY].cols > 0
+    cdef const int64_t* lengths = <int64_t*>a.t[B_LENGTHS].data
+    cdef const floating* w_ih = <floating*>a.t[B_W_IH + 2 * d].data
+    cdef const floating* dy = NULL
+    cdef const floating* cs = gates + T * 4 * size
+    cdef const floating* hs = cs + T * size
+    cdef const floating* c_prev
+    cdef floating* dx = <floating*>a.t[B_DX].data
+    cdef floating* for_h = take(&free, 4 * H * width)
+    cdef floating* for_x = take(&free, 4 * H * I)
+    cdef floating* dz = take(&free, T * B * 4 * H)
+    cdef floating* dz_sum = take(&free, B * 4 * H)
+    cdef floating* dh = take(&free, size)
+    cdef floating* dc = take(&free, size)
+    cdef floating* c_first = take(&free, size)
+    if width != H:
+        memset(for_h, 0, 4 * H * width * sizeof(floating))
+    L.transpose(a.t[B_W_HH + 2 * d].data, 4 * H, H, 4 * H, for_h, width)
+    rows_in(s, <floating*>a.t[B_DH_N].data, d, width, dh)
+    rows_in(s, <floating*>a.t[B_DC_N].data, d, width, dc)
+    rows_in(s, <floating*>a.t[B_C0].data, d, width, c_first)
+    if want_sum:
+        memset(dz_sum, 0, B * 4 * H * sizeof(floating))
+    for position in range(steps - 1, -1, -1):
+        t = position if d == 0 else steps - 1 - position
+        before = t - 1 if d == 0 else t + 1
+        c_prev = cs + before * size if position > 0 else c_first
+        for i in range(B):
+            if has_dy:
+                dy = <floating*>a.t[B_DY].data + ((i * T + t) * s.D + d) * H
+            if lengths != NULL and t >= lengths[i]:  # dh and dc stay as they are
+                memset(dz + (t * B + i) * 4 * H, 0, 4 * H * sizeof(floating))
+            else:
+                L.lstm_rows_dz(H, width, gates + t * 4 * size + i * 4 * width, c_prev + i * width,
+                               hs + t * size + i * width, dy, dh + i * width, dc + i * width, dz + (t * B + i) * 4 * H)
+        if position > 0 or a.t[B_DH0].data != NULL:
+            recur(L, B, width, 4 * H, dz + t * B * 4 * H, 4 * H, for_h, dh, width, position & 1)
+        if want_sum:
+            L.add(dz_sum, dz + t * B * 4 * H, B * 4 * H)
+    rows_out(s, dh, d, width, <floating*>a.t[B_DH0].data)
+    rows_out(s, dc, d, width, <floating*>a.t[B_DC0].data)
+    if want_dx:
+        L.transpose(w_ih, 4 * H, I, 4 * H, for_x, I)
+        if summed:
+            product(B, I, 4 * H, dz_sum, 4 * H, 1, for_x, I, <floating*>NULL, dx, I, d > 0)
+        else:
+            for i in range(B):
+                product(steps, I, 4 * H, dz + i * 4 * H, B * 4 * H, 1, for_x, I, <floating*>NULL, dx + i * T * I, I, d > 0)
+                if d == 0:
+                    memset(dx + (i * T + steps) * I, 0, (T - steps) * I * sizeof(floating))
+    if a.t[B_DW_IH].data != NULL:
+        rows_gradients(L, s, a, d, steps, hs, dz, dz_sum)
+
+
+cdef void rows_gradients(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t steps, const floating* hs,
+                         const floating* dz, const floating* dz_sum) noexcept nogil:
+    """The gradients of one direction's parameters, by products over all steps."""
+    cdef int64_t B = s.B, T = s.T, I = s.I, H = s.H, width = up(H, s.VL), i
+    cdef const floating* x = <floating*>a.t[B_X].data
+    cdef const floating* h0 = <floating*>a.t[B_H0].data
+    cdef floating* dw_ih = <floating*>a.t[B_DW_IH + 3 * d].data
+    cdef floating* dw_hh = <floating*>a.t[B_DW_HH + 3 * d].data
+    cdef bint add = a.accumulate
+    L.col_sum(dz, steps * B, 4 * H, a.t[B_DB + 3 * d].data, add)
+    if steps * B == 0:
+        if not add:
+            memset(dw_ih, 0, 4 * H * I * sizeof(floating))
+            memset(dw_hh, 0, 4 * H * H * sizeof(floating))
+        return
+    if a.t[B_X].repeated:
+        product(I, 4 * H, B, x, 1, I, dz_sum, 4 * H, <floating*>NULL, dw_ih, 4 * H, add)
+    else:
+        for i in range(B):
+            product(I, 4 * H, steps, x + i * T * I, 1, I, dz + i * 4 * H, B * 4 * H, <floating*>NULL, dw_ih, 4 * H,
+                    add or i > 0)
+    # The state before a step is that after the step taken before it, and h0 at the first.
+    if d == 0:
+        product(H, 4 * H, (steps - 1) * B, hs, 1, width, dz + B * 4 * H, 4 * H, <floating*>NULL, dw_hh, 4 * H, add)
+    else:
+        product(H, 4 * H, (steps - 1) * B, hs + B * width, 1, width, dz, 4 * H, <floating*>NULL, dw_hh, 4 * H, add)
+    if h0 != NULL:
+        product(H, 4 * H, B, h0 + d * H, 1, s.D * H, dz if d == 0 else dz + (steps - 1) * B * 4 * H, 4 * H,
+                <floating*>NULL, dw_hh, 4 * H, True)
