@@ -525,7 +525,7 @@ class Model:
             graph = self.graph(self._natural_rank(features), features)
             shapes = [value.letters for value in graph.marks]
         rows = [
-            (str(k), type(layer).__name__, shape, f"{layer.count:,}{'*' if layer.count and not layer.trainable else ''}")
+            (str(k), type(layer).__name__, shape, f"{layer.count:,}" + "*" * (layer.count > 0 and not layer.trainable))
             for k, (layer, shape) in enumerate(zip(self.layers, shapes, strict=True))
         ]
         table = [("", "layer", "output", "parameters"), *rows]

@@ -296,7 +296,7 @@ def test_every_truncation_is_refused(path):
     content = path.read_bytes()
     for size in [0, 1, 7, 8, 9, *range(10, len(content), 37), len(content) - 1]:
         path.write_bytes(content[:size])
-        with pytest.raises(ValueError, match="expected a safetensors file, got something else or a damaged one"):
+        with pytest.raises(ValueError, match="expected a safetensors file, got another or a damaged one"):
             fnn.load(path)
 
 
