@@ -125,7 +125,9 @@ def simd_level() -> str | None:
 
 def product_policy() -> str:
     """Return in words who computes matrix products."""
-    return "NumPy's BLAS" if _name == "numpy" or _compiled is None else _compiled.product_policy()
+    if _name == "numpy" or _compiled is None:
+        return "NumPy's BLAS"
+    return str(importlib.import_module("fastnn._compiled.linear").product_policy())
 
 
 def reason() -> str:

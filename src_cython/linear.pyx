@@ -93,3 +93,18 @@ def linear_backward(dy, x, w, dx, dw, db, scratch, accumulate=False):
     with ``accumulate``. SCRATCH (K * N,).
     """
     launch(LINEAR_BACKWARD, (dy, x, w, dx, dw, db, scratch), (), accumulate)
+
+
+def product_policy():
+    """Say in words where the BLAS takes over, asking the policy itself about square products."""
+    cdef int64_t n
+    sides = []
+    for itemsize in (4, 8):
+        n = 1
+        while n < 1 << 20 and not blas_pays(n, n, n, itemsize, False):
+            n *= 2
+        sides.append(n)
+    return (
+        f"own kernels for small sizes, SciPy's BLAS for large ones (squares from {sides[0]} on in float32, "
+        f"{sides[1]} in float64; see docs/backends.md)"
+    )
