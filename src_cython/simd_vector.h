@@ -60,9 +60,14 @@ INLINE vec v_from_bits(ivec b)
     return v;
 }
 
-/* The first n lanes; the others are 0 and their memory is not touched. */
+/* The first n lanes; the others are 0 and their memory is not touched. Below AVX-512 masks are slow, those of stores
+ * most of all, and a loop's whole vectors should not pay for its last one. */
 INLINE vec v_load_n(const REAL *p, int n)
 {
+#if LEVEL_ID < 2
+    if (n == VL)
+        return v_load(p);
+#endif
 #if LEVEL_ID == 2
     return (vec)MM512(maskz_loadu)(LANE_MASK(n), p);
 #elif LEVEL_ID == 1
@@ -94,6 +99,12 @@ INLINE vec v_load_or(const REAL *p, int n, REAL other)
 
 INLINE void v_store_n(REAL *p, vec v, int n)
 {
+#if LEVEL_ID < 2
+    if (n == VL) {
+        v_store(p, v);
+        return;
+    }
+#endif
 #if LEVEL_ID == 2
     MM512(mask_storeu)(p, LANE_MASK(n), v);
 #elif LEVEL_ID == 1
