@@ -81,7 +81,11 @@ cdef inline double entries(loss_t kind, const floating* y, const floating* targe
     if kind == MSE:
         for i in range(n):
             d[i] = y[i] - target[i]
-        total = L.sumsq(d, n)
+        if n < 8:   # the call costs more than these
+            for i in range(n):
+                total += <double>d[i] * d[i]
+        else:
+            total = L.sumsq(d, n)
         scale *= 2
         if dy != NULL:
             for i in range(n):
