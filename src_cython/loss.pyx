@@ -29,7 +29,7 @@ ctypedef fused floating:
 
 cdef enum:
     CHUNK = 128   # elements that a pointwise loss takes at a time, for which it has room on the stack
-    LOGS = 16     # sums of exponentials that are multiplied before the logarithm; each is at most F < 2^63, so nothing overflows
+    LOGS = 16     # sums of exponentials multiplied before the logarithm; each is at most F < 2^63: no overflow
 
 cdef enum loss_t:
     MSE

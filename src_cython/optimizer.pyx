@@ -86,7 +86,7 @@ def sgd_update(params, grads, velocity, segments, hyper, momentum, nesterov, wei
 
 
 def adam_update(params, grads, m, v, segments, hyper, beta1, beta2, eps, weight_decay):
-    """m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; p -= lr (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps) + lr weight_decay p.
+    """m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; p -= lr m / (1-b1^t) / (sqrt(v / (1-b2^t)) + eps) + lr decay p.
 
     The weight decay is decoupled (AdamW): it does not pass through m and v.
     """
