@@ -59,6 +59,15 @@ def addition_data(rng, n=10, steps=4):
     return rng.standard_normal((n, steps, 3)), rng.integers(0, 4, (n, 3))
 
 
+def trained(make=addition_net, optimizer=None, loss="categorical_crossentropy", metrics=(), **options):
+    """A compiled model, fitted; ``options`` go to fit but for those of the model."""
+    build = {key: options.pop(key) for key in ("dtype", "dropout", "seed") if key in options}
+    net = make(**build)
+    net.compile(optimizer or fnn.Adam(lr=0.02), loss, metrics)
+    net.fit(options.pop("x"), options.pop("y"), **{"verbose": 0, "batch_size": 4, "epochs": 3, **options})
+    return net
+
+
 def state(net):
     """Copies of all that a training changes: for comparing bit by bit."""
     kept = {

@@ -87,7 +87,7 @@ def test_a_backend_that_cannot_be_had(monkeypatch):
         fnn.use_backend("compiled")
 
 
-# -- in a new interpreter ----------------------------------------------------------------------------------------------------------
+# -- in a new interpreter --------------------------------------------------------------------------
 
 SHOW = "import fastnn as f, fastnn._backend as b; print(f.backend(), '|', b.reason())"
 
@@ -113,7 +113,9 @@ def test_the_environment_is_refused(wanted):
 
 
 def test_without_the_compiled_core_an_import_warns_once_and_works():
-    code = HIDDEN + """
+    code = (
+        HIDDEN
+        + """
 import warnings
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
@@ -123,21 +125,26 @@ print(len(caught), caught[0].category.__name__, caught[0].message)
 print(fnn.backend(), fnn.Sequential(fnn.Linear(2, 3)).predict([[1, 2]]).shape)
 fnn.show_config()
 """
+    )
     result = run_python(code, FASTNN_BACKEND=None)
     assert result.returncode == 0, result.stderr
     first, second, *config = result.stdout.splitlines()
-    assert first.startswith("1 RuntimeWarning fastnn runs on its NumPy backend, many times slower than its compiled one")
+    assert first.startswith(
+        "1 RuntimeWarning fastnn runs on its NumPy backend, many times slower than its compiled one"
+    )
     assert "hidden by the test" in first
     assert first.endswith("or set FASTNN_BACKEND=numpy to choose this without a warning.")
     assert second == "numpy (1, 3)"
-    assert any("automatic: the compiled extension could not be imported (hidden by the test)" in line for line in config)
+    assert any(
+        "automatic: the compiled extension could not be imported (hidden by the test)" in line for line in config
+    )
     quiet = run_python(HIDDEN + SHOW, FASTNN_BACKEND="numpy", PYTHONWARNINGS="error")
     assert quiet.stdout == "numpy | FASTNN_BACKEND=numpy\n", quiet.stderr
     refused = run_python(HIDDEN + SHOW, FASTNN_BACKEND="compiled")
     assert "ImportError: backend 'compiled' is not available: the compiled extension could not be" in refused.stderr
 
 
-# -- show_config ------------------------------------------------------------------------------------------------------------------------
+# -- show_config -----------------------------------------------------------------------------------
 
 
 def test_show_config_prints_what_an_installation_is_made_of(backend, capsys):
@@ -169,7 +176,9 @@ def test_the_hint_about_openblas(monkeypatch):
 
 
 def test_the_library_does_not_set_what_is_the_users(compiled_core):
-    code = "import os; before = dict(os.environ); import fastnn; fastnn.show_config(); assert dict(os.environ) == before"
+    code = (
+        "import os; before = dict(os.environ); import fastnn; fastnn.show_config(); assert dict(os.environ) == before"
+    )
     assert run_python(code).returncode == 0
 
 

@@ -113,13 +113,15 @@ def test_a_schedule_sets_the_rate_before_each_epoch(backend, data):
         by_hand.optimizer.lr /= 2
         by_hand.fit(x, y, epochs=1, batch_size=4, verbose=0)
     np.testing.assert_array_equal(net.vectors.params, by_hand.vectors.params)
-    with pytest.raises(TypeError, match=r"LearningRateScheduler: schedule: expected a callable \(epoch, lr\), got 0\.1"):
+    with pytest.raises(
+        TypeError, match=r"LearningRateScheduler: schedule: expected a callable \(epoch, lr\), got 0\.1"
+    ):
         fnn.LearningRateScheduler(0.1)
     with pytest.raises(ValueError, match=r"Adam: lr: expected a number .* got 'fast'"):
         net.fit(x, y, verbose=0, callbacks=[fnn.LearningRateScheduler(lambda epoch, lr: "fast")])
 
 
-# -- checkpoints ------------------------------------------------------------------------------------------------------------------
+# -- checkpoints -----------------------------------------------------------------------------------
 
 
 def test_the_last_model_is_kept(backend, data, tmp_path):
@@ -170,7 +172,7 @@ def test_a_checkpoint_is_refused_before_anything_is_trained(backend, data, tmp_p
         fnn.ModelCheckpoint("m", mode="least")
 
 
-# -- progress ------------------------------------------------------------------------------------------------------------------------
+# -- progress --------------------------------------------------------------------------------------
 
 
 def test_a_line_for_each_epoch(backend, data, capsys):

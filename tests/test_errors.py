@@ -38,7 +38,11 @@ WRONG_X = {
     "one row": (np.zeros(3), ValueError, ROWS + r"\(3,\); one example alone is x\[None\]"),
     "a number": (3.0, ValueError, ROWS + r"\(\)"),
     "four axes": (np.zeros((2, 2, 4, 3)), ValueError, ROWS + r"\(2, 2, 4, 3\)"),
-    "no time": (np.zeros((5, 3)), ValueError, r"layer 0: LSTM\(.*\): expected a sequence \(B, T, 3\), got shape \(B, 3\)"),
+    "no time": (
+        np.zeros((5, 3)),
+        ValueError,
+        r"layer 0: LSTM\(.*\): expected a sequence \(B, T, 3\), got shape \(B, 3\)",
+    ),
     "features": (np.zeros((5, 4, 2)), ValueError, r"expected 3 features, shape \(B, T, 3\), got \(5, 4, 2\)"),
     "T = 0": (np.zeros((5, 0, 3)), ValueError, r"expected no axis of size 0 but the batch, got shape \(5, 0, 3\)"),
     "no features": (np.zeros((5, 4, 0)), ValueError, r"expected no axis of size 0 but the batch"),
@@ -48,7 +52,11 @@ WRONG_X = {
     "dates": (np.zeros((5, 4, 3), "M8[s]"), TypeError, r"expected real numbers, got dtype datetime64"),
     "a record": (np.zeros((5, 4, 3), "f4,f4"), TypeError, r"expected real numbers, got dtype \["),
     "none": (None, TypeError, r"expected real numbers, got dtype object"),
-    "ragged": ([[[1, 2, 3]], [[1, 2, 3], [4, 5, 6]]], ValueError, r"got a ragged list; pad_sequences\(\) makes a batch"),
+    "ragged": (
+        [[[1, 2, 3]], [[1, 2, 3], [4, 5, 6]]],
+        ValueError,
+        r"got a ragged list; pad_sequences\(\) makes a batch",
+    ),
 }
 
 
@@ -71,13 +79,21 @@ def test_inputs(net, name):
 
 WRONG_Y = {
     "too few": (Y[:4], ValueError, r"y: expected 5 examples, as x has, got 4"),
-    "shape": (np.zeros((5, 3, 5)), ValueError, r"y: expected shape \(5, 3, 4\) \(or integer classes \(5, 3\)\), as the "),
+    "shape": (
+        np.zeros((5, 3, 5)),
+        ValueError,
+        r"y: expected shape \(5, 3, 4\) \(or integer classes \(5, 3\)\), as the ",
+    ),
     "time": (np.zeros((5, 4), int), ValueError, r"y: expected shape \(5, 3, 4\)"),
     "a number": (1, ValueError, r"y: expected shape"),
     "floats as classes": (Y.astype(float), ValueError, r"y: expected shape \(5, 3, 4\) \(or integer classes"),
     "too high a class": (with_(4, Y, 2, 1), ValueError, r"y: expected class numbers from 0 to 3, got 0 to 4"),
     "a negative class": (with_(-1, Y, 2, 1), ValueError, r"y: expected class numbers from 0 to 3, got -1 to 0"),
-    "a huge class": (np.full((5, 3), 2**64 - 1, np.uint64), ValueError, r"y: expected class numbers from 0 to 3, got 184"),
+    "a huge class": (
+        np.full((5, 3), 2**64 - 1, np.uint64),
+        ValueError,
+        r"y: expected class numbers from 0 to 3, got 184",
+    ),
     "complex": (np.zeros((5, 3, 4), complex), TypeError, r"y: expected real numbers, got dtype complex128"),
     "objects": (np.full((5, 3), None), TypeError, r"y: expected real numbers, got dtype object"),
 }
@@ -101,7 +117,9 @@ def test_targets(net, name):
 @pytest.mark.usefixtures("backend", "unchanged")
 def test_fit_refuses_what_is_not_finite(net, value, dtype):
     x = with_(value, X.astype(dtype), 3, 1, 2)
-    with pytest.raises(ValueError, match=rf"^x: expected finite numbers, got {value} at \(3, 1, 2\); clean, scale or mask"):
+    with pytest.raises(
+        ValueError, match=rf"^x: expected finite numbers, got {value} at \(3, 1, 2\); clean, scale or mask"
+    ):
         net.fit(x, Y, verbose=0)
     with pytest.raises(ValueError, match=r"^validation x: expected finite numbers"):
         net.fit(X, Y, verbose=0, validation_data=(x, Y))
@@ -152,7 +170,9 @@ def test_lengths(net, lengths, error, message):
 
 
 def test_lengths_need_sequences(backend):
-    with pytest.raises(ValueError, match=r"lengths: expected a batch of sequences \(B, T, F\) to go with them, got shape"):
+    with pytest.raises(
+        ValueError, match=r"lengths: expected a batch of sequences \(B, T, F\) to go with them, got shape"
+    ):
         mlp().predict(np.ones((2, 3)), lengths=[1, 1])
 
 
@@ -257,7 +277,10 @@ def test_accuracy_of_a_regression_warns(backend):
 
 def test_models_that_are_not_ready(backend):
     net = mlp()
-    for call in (lambda: net.fit(np.ones((2, 3)), np.ones((2, 2))), lambda: net.evaluate(np.ones((2, 3)), np.ones((2, 2)))):
+    for call in (
+        lambda: net.fit(np.ones((2, 3)), np.ones((2, 2))),
+        lambda: net.evaluate(np.ones((2, 3)), np.ones((2, 2))),
+    ):
         with pytest.raises(RuntimeError, match=r"the model is not compiled; call net\.compile"):
             call()
     empty = fnn.Sequential()
@@ -301,7 +324,7 @@ def test_a_size_beyond_all_memory():
     assert fnn.Linear(10**10, 10**10).count == 10**20 + 10**10
 
 
-# -- pad_sequences -----------------------------------------------------------------------------------------------------------------
+# -- pad_sequences ---------------------------------------------------------------------------------
 
 
 def test_pad_sequences(rng):
@@ -323,9 +346,17 @@ def test_pad_sequences(rng):
     [
         ([], ValueError, r"sequences: expected at least one, got none"),
         ([np.ones((2, 3)), np.ones((2, 4))], ValueError, r"sequence 1: expected shape \(T, 3\), got \(2, 4\)"),
-        ([np.ones((2, 3)), np.ones(3)], ValueError, r"sequence 1: expected shape \(T, 3\), got \(3,\); one feature alone"),
+        (
+            [np.ones((2, 3)), np.ones(3)],
+            ValueError,
+            r"sequence 1: expected shape \(T, 3\), got \(3,\); one feature alone",
+        ),
         ([1.0], ValueError, r"sequence 0: expected shape \(T, F\), got \(\)"),
-        ([[1.0, 2.0]], ValueError, r"sequence 0: expected shape \(T, F\), got \(2,\); one feature alone is s\[:, None\]"),
+        (
+            [[1.0, 2.0]],
+            ValueError,
+            r"sequence 0: expected shape \(T, F\), got \(2,\); one feature alone is s\[:, None\]",
+        ),
         (["ab"], TypeError, r"sequence 0: expected real numbers, got dtype <U2"),
         ([np.ones((2, 1), complex)], TypeError, r"sequence 0: expected real numbers, got dtype complex128"),
     ],

@@ -48,7 +48,10 @@ def by_hand(name, y, t, weights=1.0, mask=None, lengths=None, reduction="mean"):
         live &= mask.astype(bool)
     if lengths is not None:
         live &= np.arange(y.shape[1]) < lengths[:, None]
-    w = np.broadcast_to(np.reshape(weights, np.shape(weights) + (1,) * (live.ndim - np.ndim(weights))), live.shape) * live
+    w = (
+        np.broadcast_to(np.reshape(weights, np.shape(weights) + (1,) * (live.ndim - np.ndim(weights))), live.shape)
+        * live
+    )
     if values.ndim == y.ndim:
         values, per_row = values.sum(-1), y.shape[-1]
     else:
@@ -184,9 +187,21 @@ WRONG = [
     (ones((2, 3)), ones((2, 3)), {"mask": [0.0, 1.0]}, ValueError, r"mask: expected bool"),
     (ones((2, 3)), ones((2, 3)), {"lengths": [1, 1]}, ValueError, r"lengths: expected a batch of sequences"),
     (ones((2, 4, 3)), ones((2, 4, 3)), {"lengths": [1]}, ValueError, r"lengths: expected shape \(2,\)"),
-    (ones((2, 4, 3)), ones((2, 4, 3)), {"lengths": [1, 5]}, ValueError, r"expected numbers from 0 to T = 4, got 1 to 5"),
+    (
+        ones((2, 4, 3)),
+        ones((2, 4, 3)),
+        {"lengths": [1, 5]},
+        ValueError,
+        r"expected numbers from 0 to T = 4, got 1 to 5",
+    ),
     (ones((2, 4, 3)), ones((2, 4, 3)), {"lengths": [-1, 4]}, ValueError, r"expected numbers from 0 to T = 4, got -1"),
-    (ones((2, 4, 3)), ones((2, 4, 3)), {"lengths": [1.0, 2.0]}, TypeError, r"lengths: expected integers, got dtype float"),
+    (
+        ones((2, 4, 3)),
+        ones((2, 4, 3)),
+        {"lengths": [1.0, 2.0]},
+        TypeError,
+        r"lengths: expected integers, got dtype float",
+    ),
     (ones((2, 3)), ones((2, 3)), {"reduction": "none"}, ValueError, r"mse: reduction: expected 'mean' or 'sum', got"),
 ]
 
@@ -223,7 +238,7 @@ def test_losses_by_name_and_as_objects():
             metrics.get(wrong)
 
 
-# -- metrics ------------------------------------------------------------------------------------------------------------------
+# -- metrics ---------------------------------------------------------------------------------------
 
 
 def test_metrics_count_rows_and_examples(backend, rng):

@@ -27,7 +27,7 @@ def numbers(net, x, target, lengths, loss):
     return value, dx, net.vectors.grads.copy()
 
 
-# -- gradients -----------------------------------------------------------------------------------------------------------
+# -- gradients -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
@@ -121,7 +121,7 @@ def test_what_forward_returned_may_be_written_to(backend, rng):
     np.testing.assert_array_equal(net.backward(dy), expected)
 
 
-# -- prediction -----------------------------------------------------------------------------------------------------------
+# -- prediction ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [addition_net, ragged_net, mlp])
@@ -210,7 +210,7 @@ def test_eight_threads_predict_with_one_model(backend, rng):
                 np.testing.assert_array_equal(y, reference)
 
 
-# -- building --------------------------------------------------------------------------------------------------------------
+# -- building --------------------------------------------------------------------------------------
 
 
 def test_layers_added_one_by_one_are_the_same_model(backend, rng):
@@ -279,10 +279,12 @@ def test_seeds(backend):
     np.testing.assert_array_equal(half.layers[0].w.astype("f4"), a.layers[0].w)
 
 
-# -- copies -------------------------------------------------------------------------------------------------------------------
+# -- copies ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "how", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))], ids=["deepcopy", "pickle"]
+)
 def test_a_copy_goes_on_as_the_original_would(backend, rng, how):
     x, y = addition_data(rng)
     net = addition_net(dropout=0.3)
@@ -313,7 +315,7 @@ def test_a_copy_of_a_new_model_draws_the_same_later_layers():
     np.testing.assert_array_equal(net.layers[1].w, other.layers[1].w)
 
 
-# -- words ----------------------------------------------------------------------------------------------------------------------
+# -- words -----------------------------------------------------------------------------------------
 
 
 def test_summary_shows_layers_shapes_and_counts():
@@ -350,9 +352,7 @@ def test_repr_makes_the_layers_again():
 def test_a_small_net_learns_xor(backend):
     x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
     y = x.sum(1, keepdims=True) % 2
-    net = fnn.Sequential(
-        fnn.Linear(2, 8), fnn.Tanh(), fnn.Linear(8, 1), fnn.Sigmoid(), dtype="float64", seed=0
-    )
+    net = fnn.Sequential(fnn.Linear(2, 8), fnn.Tanh(), fnn.Linear(8, 1), fnn.Sigmoid(), dtype="float64", seed=0)
     net.compile(fnn.Adam(lr=0.05), "binary_crossentropy", ["accuracy"])
     history = net.fit(x, y, epochs=300, batch_size=4, verbose=0)
     assert history.history["accuracy"][-1] == 1.0

@@ -26,7 +26,7 @@ from fastnn.vectors import Vectors
 FLOAT64 = np.dtype("float64")
 
 
-# -- graphs by hand: any directed graph without cycles -------------------------------------------------------------
+# -- graphs by hand: any directed graph without cycles ---------------------------------------------
 
 
 @dataclass(eq=False)
@@ -177,9 +177,7 @@ def test_gradients_of_a_graph_accumulate(backend, rng, make):
 @pytest.mark.parametrize("make", GRAPHS)
 def test_a_graph_gives_the_same_with_and_without_training(backend, rng, make):
     x = rng.standard_normal((4, 3))
-    np.testing.assert_allclose(
-        ByHand(make).forward(x), ByHand(make, training=False).forward(x), rtol=1e-13, atol=1e-15
-    )
+    np.testing.assert_allclose(ByHand(make).forward(x), ByHand(make, training=False).forward(x), rtol=1e-13, atol=1e-15)
 
 
 def test_what_nobody_reads_is_not_run():
@@ -206,7 +204,7 @@ def test_a_repeated_vector_is_not_written_out_for_an_op_that_takes_the_view():
     assert calls["forward"].count("repeat_forward") == 1
 
 
-# -- what a lowered model runs ---------------------------------------------------------------------------------------
+# -- what a lowered model runs ---------------------------------------------------------------------
 
 
 def lowered(net, shape, **options):
@@ -254,7 +252,7 @@ def test_the_padding_is_masked_once(ragged):
     assert names.count("mask_padding") == int(ragged)
 
 
-# -- the arena ---------------------------------------------------------------------------------------------------------
+# -- the arena -------------------------------------------------------------------------------------
 
 
 def assert_no_two_live_arrays_share_bytes(lowering):
@@ -320,7 +318,7 @@ def test_no_two_live_arrays_share_bytes(kinds, ragged):
 def test_the_check_of_lifetimes_can_fail():
     lowering = lowered(addition_net(), (3, 4, 3), training=True, wants_dx=True)
     assert assert_no_two_live_arrays_share_bytes(lowering) > 10
-    lowering.place = lambda: ({key: 0 for key in Lowering.place(lowering)[0]}, 10**6)
+    lowering.place = lambda: (dict.fromkeys(Lowering.place(lowering)[0], 0), 10**6)
     with pytest.raises(AssertionError):
         assert_no_two_live_arrays_share_bytes(lowering)
 
@@ -352,7 +350,7 @@ def test_nothing_is_read_that_was_not_written(backend, kinds):
         np.testing.assert_array_equal(first, second)
 
 
-# -- the cache of bound programs --------------------------------------------------------------------------------------
+# -- the cache of bound programs -------------------------------------------------------------------
 
 
 def resident():

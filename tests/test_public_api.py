@@ -1,4 +1,4 @@
-"""The public names: all of them listed, each with a docstring that says what goes in, what comes out, and an example."""
+"""The public names: all of them listed, each with a docstring that says what goes in and out, and an example."""
 
 import importlib
 import inspect
@@ -11,8 +11,8 @@ import fastnn as fnn
 MODULES = ["functional", "initializers", "losses", "metrics", "optimizers"]
 #: What a user calls on a model; the other methods are the house's own.
 METHODS = [
-    "predict", "forward", "backward", "zero_grad", "compile", "fit", "evaluate", "state_dict", "load_state_dict", "save",
-    "summary", "add",
+    "predict", "forward", "backward", "zero_grad", "compile", "fit", "evaluate", "state_dict", "load_state_dict",
+    "save", "summary", "add",
 ]  # fmt: skip
 
 

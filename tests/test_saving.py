@@ -1,4 +1,4 @@
-"""Model files: what goes in comes out, bit by bit; what is no model is refused in words; a failed save loses nothing."""
+"""Model files: what goes in comes out, bit by bit; what is none is refused in words; a failed save loses nothing."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def fitted(rng, optimizer="adam", make=addition_net, epochs=2, **options):
     return net, x, y
 
 
-# -- round trips -------------------------------------------------------------------------------------------------------------
+# -- round trips -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -120,7 +120,7 @@ def test_the_file_is_plain_safetensors(rng, path):
 
 def test_a_file_of_one_backend_is_read_by_the_other(compiled_core, rng, path):
     with fnn.use_backend("compiled"):
-        net, x, _ = fitted(rng)
+        net, *_ = fitted(rng)
         net.save(path)
     with fnn.use_backend("numpy"):
         np.testing.assert_array_equal(fnn.load(path).vectors.params, net.vectors.params)
@@ -139,7 +139,7 @@ fastnn.load({str(path)!r}).save({str(path)!r})
     assert result.returncode == 0, result.stderr
 
 
-# -- a save that fails --------------------------------------------------------------------------------------------------------
+# -- a save that fails -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("function", ["replace", "fsync", "chmod"])
@@ -193,18 +193,20 @@ def test_the_file_has_the_users_usual_mode(path):
 
 
 def test_folders_that_cannot_be_written(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match=r"nowhere/m: expected an existing folder to save into; create .*nowhere"):
+    with pytest.raises(
+        FileNotFoundError, match=r"nowhere/m: expected an existing folder to save into; create .*nowhere"
+    ):
         mlp().save(tmp_path / "nowhere" / "m")
     with pytest.raises(IsADirectoryError, match="expected the name of a file, got a folder"):
         mlp().save(tmp_path)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(TypeError, match=r"metadata: expected strings, got 'n': 3"):
         mlp().save(tmp_path / "m", {"n": 3})
-    with pytest.raises(OSError):  # noqa: PT011 - a folder that nobody can write to, root included
+    with pytest.raises(OSError):  # a folder that nobody can write to, root included
         mlp().save("/proc/m" if Path("/proc").is_dir() else tmp_path / "\0")
 
 
-# -- files that are no models --------------------------------------------------------------------------------------------------
+# -- files that are no models ----------------------------------------------------------------------
 
 
 def header_of(path):
@@ -311,8 +313,7 @@ def test_flipped_bytes_load_or_are_refused(path, rng):
         path.write_bytes(changed)
         try:
             assert fnn.load(path).predict(np.zeros((1, 2))).shape[0] == 1
-        except (ValueError, MemoryError) as error:
-            assert isinstance(error, ValueError)
+        except ValueError:
             refused += 1
     assert refused > 20
 
@@ -326,7 +327,9 @@ def test_foreign_files(path, content):
 
 def test_safetensors_of_others(path):
     path.write_bytes(save({"weight": np.zeros((2, 2))}))
-    with pytest.raises(ValueError, match=r"expected a model saved by fastnn, .*; build the model and use load_state_dict"):
+    with pytest.raises(
+        ValueError, match=r"expected a model saved by fastnn, .*; build the model and use load_state_dict"
+    ):
         fnn.load(path)
     # A type that NumPy does not have.
     header = json.dumps({"w": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
@@ -349,7 +352,7 @@ def test_files_that_are_not_there(tmp_path):
         fnn.load(tmp_path)
 
 
-# -- state dicts ---------------------------------------------------------------------------------------------------------------
+# -- state dicts -----------------------------------------------------------------------------------
 
 
 def test_state_dicts_are_copies_and_go_back(backend, rng):
