@@ -130,9 +130,9 @@ class Batch:
 
 
 class Interrupt:
-    """Hold Ctrl-C back while a slice runs, so that it stops at a whole batch on either backend.
+    """Hold Ctrl-C back while a slice runs and is recorded, so that it stops at a whole batch on either backend.
 
-    Used as a context manager around a slice; :meth:`deliver` afterwards does what Ctrl-C would have done. Outside the
+    Used as a context manager around both; :meth:`deliver` afterwards does what Ctrl-C would have done. Outside the
     main thread, where no signal arrives, it does nothing.
     """
 
@@ -185,11 +185,10 @@ class Runner:
         """Go on at ``position`` of the order; return how far it came. Finished epochs stand in ``history``."""
         main, tail = self.main, self.tail
         ending = tail and (tail.program.executor, tail.workspace, tail.arrays, tail.size, tail.gathers)
-        with self.interrupt:
-            return main.program.executor.run_slice(
-                "step", main.workspace, main.arrays, main.size, ending, main.gathers,
-                index, position, self.per_epoch, self.stats, history, seconds,
-            )  # fmt: skip
+        return main.program.executor.run_slice(
+            "step", main.workspace, main.arrays, main.size, ending, main.gathers,
+            index, position, self.per_epoch, self.stats, history, seconds,
+        )  # fmt: skip
 
     def figures(self, sums: np.ndarray) -> np.ndarray:
         """Divide sums (..., S, 2) of stats into figures (..., S)."""
@@ -229,7 +228,8 @@ def _pass(runner: Runner, index: np.ndarray) -> np.ndarray:
     runner.stats[...] = 0
     position = 0
     while position < len(index):
-        position = runner.slice(index, position, sums, SLICE_SECONDS)
+        with runner.interrupt:
+            position = runner.slice(index, position, sums, SLICE_SECONDS)
         runner.interrupt.deliver()
     return runner.figures(sums[0])
 
@@ -349,10 +349,16 @@ class _Fit:
         self.runner.stats[...] = 0
         position = finished = 0
         while position < len(order):
-            position = self.runner.slice(order, position, sums, SLICE_SECONDS)
-            before, finished = finished, position // n
-            if finished > before:
-                self._finish(first + before, sums[before:finished])
+            with self.runner.interrupt:  # what the slice did is written down before Ctrl-C can end it all
+                position = self.runner.slice(order, position, sums, SLICE_SECONDS)
+                before, finished = finished, position // n
+                rows = self.runner.figures(sums[before:finished])
+                if self.checker is None:
+                    self._record(rows)
+            if len(rows):
+                if self.checker is not None:
+                    rows = self._validate(rows)
+                self._finish(first + before, rows)
             else:
                 self._alive(self.runner.figures(self.runner.stats), first + finished)
             logs = self.history.last() or dict(zip(self.names, self.runner.figures(self.runner.stats), strict=False))
@@ -362,14 +368,23 @@ class _Fit:
                 break
         return max(finished, 1)
 
-    def _finish(self, first: int, sums: np.ndarray) -> None:
-        """Write down finished epochs, validate, call the callbacks."""
-        model = self.model
-        rows = self.runner.figures(sums)
-        model.epochs_done += len(rows)
-        if self.checker is not None:
-            rows = np.concatenate([rows, _pass(self.checker, self.check_index)[None]], axis=1)
-        self.history.append(self.names, rows)
+    def _validate(self, rows: np.ndarray) -> np.ndarray:
+        """Write down an epoch with its validation, which may take long: an epoch interrupted in it does not count."""
+        assert self.checker is not None
+        self.runner.interrupt.deliver()
+        rows = np.concatenate([rows, _pass(self.checker, self.check_index)[None]], axis=1)
+        with self.runner.interrupt:
+            self._record(rows)
+        return rows
+
+    def _record(self, rows: np.ndarray) -> None:
+        """Write down finished epochs."""
+        if len(rows):
+            self.model.epochs_done += len(rows)
+            self.history.append(self.names, rows)
+
+    def _finish(self, first: int, rows: np.ndarray) -> None:
+        """Look for a loss that is no number, and call the callbacks."""
         lost = np.flatnonzero(~np.isfinite(rows[:, 0]))
         alive = not len(lost) or self._alive(rows[lost[0]], first + int(lost[0]))
         logs = self.history.last()

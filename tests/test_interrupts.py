@@ -163,6 +163,31 @@ def test_ctrl_c_waits_for_the_slice_and_keeps_finished_epochs(backend, data, mon
     net.fit(x, y, epochs=1, batch_size=5, verbose=0)
 
 
+@pytest.mark.parametrize("part", ["training", "validation"])
+def test_ctrl_c_does_not_wait_for_a_validation(backend, data, monkeypatch, part):
+    """It may be long. An epoch that was not validated is neither counted nor in the history."""
+    x, y = data
+    net = addition_net()
+    net.compile("adam", "categorical_crossentropy")
+    monkeypatch.setattr(training, "SLICE_SECONDS", 0.0)
+    original, slices = training.Runner.slice, []
+
+    def noisy(self, *arguments):
+        position = original(self, *arguments)
+        slices.append("validation" if self.per_epoch == 600 else "training")
+        if slices.count(part) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return position
+
+    monkeypatch.setattr(training.Runner, "slice", noisy)
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(x, y, epochs=5, batch_size=5, verbose=0, validation_data=(x.repeat(60, 0), y.repeat(60, 0)))
+    assert slices == ["training"] * 2 + ["validation"] * (2 if part == "validation" else 0)
+    assert net.epochs_done == len(net.history.epoch) == 0
+    monkeypatch.undo()
+    net.fit(x, y, epochs=1, batch_size=5, verbose=0)
+
+
 def test_fit_runs_outside_the_main_thread(backend, data):
     x, y = data
     expected = state(trained(x=x, y=y))
