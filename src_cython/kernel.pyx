@@ -52,8 +52,8 @@ def kernel_names():
     return tuple(ids)
 
 
-cdef int fill_tensor(tensor_t* t, object array) except -1:
-    """Describe ``array`` (or None): C-contiguous, or repeated over its middle axis by stride 0."""
+cdef int fill_tensor(tensor_t* t, object array, bint may_repeat=False) except -1:
+    """Describe ``array`` (or None): C-contiguous, or where it may repeat, with stride 0 on its middle axis."""
     memset(t, 0, sizeof(tensor_t))
     if array is None:
         return 0
@@ -68,23 +68,25 @@ cdef int fill_tensor(tensor_t* t, object array) except -1:
     t.rows = t.n[0] * t.n[1]
     t.cols = t.n[2]
     if not cnp.PyArray_IS_C_CONTIGUOUS(a):
-        if d == 3 and a.strides[1] == 0 and a[:, 0].flags.c_contiguous:
+        if may_repeat and d == 3 and a.strides[1] == 0 and a[:, 0].flags.c_contiguous:
             t.repeated = True
         else:
             raise ValueError(f"kernel: expected a C-contiguous array, got strides {array.strides}.")
     return 0
 
 
-cdef int launch(int kernel, tuple tensors, tuple scalars=(), bint accumulate=False) except -1:
+cdef int launch(int kernel, tuple tensors, tuple scalars=(), bint accumulate=False,
+                int repeatable=-1) except -1:
     """Run one kernel on arrays: the arguments of its Python twin, in the same order.
 
     The first array given decides the type; beside it, statistics are float64 always, labels and lengths int64.
+    ``repeatable`` is the place of the tensor that the kernel takes as a view repeating over time.
     """
     cdef args_t a
     cdef int i, is_double = -1
     cdef cnp.ndarray array
     for i in range(len(tensors)):
-        fill_tensor(&a.t[i], tensors[i])
+        fill_tensor(&a.t[i], tensors[i], i == repeatable)
         if tensors[i] is None:
             continue
         array = tensors[i]

@@ -29,29 +29,23 @@ cdef void product(int64_t m, int64_t n, int64_t k, const floating* a, int64_t a_
 
 
 cdef void _linear_forward(args_t* a, floating* _) noexcept nogil:
-    cdef const floating* x = <floating*>a.t[0].data   # IN  (B, T, K), or (B, K) read T times
+    cdef const floating* x = <floating*>a.t[0].data   # IN  (rows, K)
     cdef const floating* w = <floating*>a.t[1].data   # IN  (K, N)
     cdef const floating* b = <floating*>a.t[2].data   # IN  (N,) or NULL
     cdef floating* y = <floating*>a.t[3].data         # OUT (B, T, N)
-    cdef int64_t B = a.t[0].n[0], T = a.t[0].n[1], K = a.t[0].cols, N = a.t[1].cols, i, t
-    if not a.t[0].repeated:
-        product(B * T, N, K, x, K, 1, w, N, b, y, N, False)
-        return
-    product(B, N, K, x, K, 1, w, N, b, y, T * N, False)
-    for i in range(B):
-        for t in range(1, T):
-            memcpy(y + (i * T + t) * N, y + i * T * N, N * sizeof(floating))
+    cdef int64_t rows = a.t[0].rows, K = a.t[0].cols, N = a.t[1].cols
+    product(rows, N, K, x, K, 1, w, N, b, y, N, False)
 
 
 cdef void _linear_backward(args_t* a, floating* _) noexcept nogil:
     cdef const floating* dy = <floating*>a.t[0].data   # IN  (B, T, N)
-    cdef const floating* x = <floating*>a.t[1].data    # IN  (B, T, K), or (B, K) read T times
+    cdef const floating* x = <floating*>a.t[1].data    # IN  (rows, K)
     cdef const floating* w = <floating*>a.t[2].data    # IN  (K, N)
     cdef floating* dx = <floating*>a.t[3].data         # OUT (B, T, K) or NULL
     cdef floating* dw = <floating*>a.t[4].data         # OUT (K, N) or NULL
     cdef floating* db = <floating*>a.t[5].data         # OUT (N,) or NULL
     cdef floating* scratch = <floating*>a.t[6].data    # SCRATCH (K * N,)
-    cdef int64_t rows = a.t[0].rows, B = a.t[1].n[0], T = a.t[1].n[1], K = a.t[1].cols, N = a.t[2].cols, t
+    cdef int64_t rows = a.t[0].rows, K = a.t[1].cols, N = a.t[2].cols
     cdef const leaf_t* L = leaf(sizeof(floating))
     if dx != NULL:
         if blas_pays(rows, K, N, sizeof(floating), False):
@@ -62,10 +56,7 @@ cdef void _linear_backward(args_t* a, floating* _) noexcept nogil:
             L.transpose(w, N, K, N, scratch, K)
             product(rows, K, N, dy, N, 1, scratch, K, <const floating*>NULL, dx, K, False)
     if dw != NULL:
-        if a.t[1].repeated:
-            for t in range(T):
-                product(K, N, B, x, 1, K, dy + t * N, T * N, <const floating*>NULL, dw, N, a.accumulate or t > 0)
-        elif N == 1:   # dw^T = dy^T x has whole vectors where dw has columns of one entry
+        if N == 1:   # dw^T = dy^T x has whole vectors where dw has columns of one entry
             product(1, K, rows, dy, 1, 1, x, K, <const floating*>NULL, dw, K, a.accumulate)
         else:
             product(K, N, rows, x, 1, K, dy, N, <const floating*>NULL, dw, N, a.accumulate)

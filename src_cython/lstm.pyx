@@ -145,13 +145,11 @@ def lstm_sizes(B, T, I, H, D, training, itemsize):
 
 def lstm_forward(x, w_ih, w_hh, b, w_ih_r, w_hh_r, b_r, h0, c0, lengths, y, h_n, c_n, saved, scratch):
     launch(LSTM_FORWARD,
-           (x, w_ih, w_hh, b, w_ih_r, w_hh_r, b_r, h0, c0, lengths, y, h_n, c_n, saved, scratch))
+           (x, w_ih, w_hh, b, w_ih_r, w_hh_r, b_r, h0, c0, lengths, y, h_n, c_n, saved, scratch), (), False, F_X)
 
 
 def lstm_backward(dy, dh_n, dc_n, x, w_ih, w_hh, w_ih_r, w_hh_r, h0, c0, lengths, saved,
                   dx, dw_ih, dw_hh, db, dw_ih_r, dw_hh_r, db_r, dh0, dc0, scratch, accumulate=False):
-    if dy is None:  # the first array decides the type: an empty one stands for an absent dy
-        dy = x[:0, :0, :0]
     launch(LSTM_BACKWARD,
            (dy, dh_n, dc_n, x, w_ih, w_hh, w_ih_r, w_hh_r, h0, c0, lengths, saved,
-            dx, dw_ih, dw_hh, db, dw_ih_r, dw_hh_r, db_r, dh0, dc0, scratch), (), accumulate)
+            dx, dw_ih, dw_hh, db, dw_ih_r, dw_hh_r, db_r, dh0, dc0, scratch), (), accumulate, B_X)

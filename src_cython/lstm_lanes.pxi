@@ -222,7 +222,7 @@ cdef struct sums_t:
 cdef void backward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) noexcept nogil:
     cdef int64_t H = s.H, I = s.I, D = s.D, T = s.T, LB = 2 * s.VL, first, n, vectors, steps, d, t
     cdef bint repeated = a.t[B_X].repeated, want_dw = a.t[B_DW_IH].data != NULL
-    cdef bint has_dy = a.t[B_DY].data != NULL and a.t[B_DY].cols > 0, accumulate = a.accumulate
+    cdef bint has_dy = a.t[B_DY].data != NULL, accumulate = a.accumulate
     cdef int64_t x_rows = I if repeated else T * I
     cdef floating* free = <floating*>aligned(a.t[B_SCRATCH].data)
     cdef floating* saved = <floating*>aligned(a.t[B_SAVED].data)

@@ -150,7 +150,7 @@ cdef void backward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_
                                   const floating* gates, floating* free) noexcept nogil:
     cdef int64_t B = s.B, T = s.T, I = s.I, H = s.H, width = up(H, s.VL), position, t, before, i, size = B * width
     cdef bint want_dx = a.t[B_DX].data != NULL, summed = want_dx and a.t[B_DX].n[1] != T
-    cdef bint want_sum = summed or a.t[B_X].repeated, has_dy = a.t[B_DY].data != NULL and a.t[B_DY].cols > 0
+    cdef bint want_sum = summed or a.t[B_X].repeated, has_dy = a.t[B_DY].data != NULL
     cdef const int64_t* lengths = <int64_t*>a.t[B_LENGTHS].data
     cdef const floating* w_ih = <floating*>a.t[B_W_IH + 2 * d].data
     cdef const floating* dy = NULL

@@ -24,6 +24,6 @@ ctypedef void (*kernel_t)(args_t*, void*) noexcept nogil
 
 cdef int register(str name, void* for_float, void* for_double) except -1
 cdef kernel_t lookup(int kernel, int is_double) noexcept nogil
-cdef int fill_tensor(tensor_t* t, object array) except -1
-cdef int launch(int kernel, tuple tensors, tuple scalars=*, bint accumulate=*) except -1
+cdef int fill_tensor(tensor_t* t, object array, bint may_repeat=*) except -1
+cdef int launch(int kernel, tuple tensors, tuple scalars=*, bint accumulate=*, int repeatable=*) except -1
 cdef bint* numpy_flag() noexcept nogil
