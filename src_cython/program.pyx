@@ -161,7 +161,6 @@ cdef class Workspace:
     cdef args_t* args
     cdef void** bases
     cdef int n_bases
-    cdef list arrays      # keeps alive what the pointers point to
 
     def __dealloc__(self):
         free(self.memory)
@@ -254,7 +253,10 @@ cdef class Executor:
             w.args[place.call].t[place.tensor].data = NULL if data == NULL else <char*>data + place.offset
 
     cdef int bind(self, Workspace w, list arrays) except -1:
-        """Work out the pointers into the arrays that do not stand where they stood at the last run."""
+        """Work out the pointers into the arrays that do not stand where they stood at the last run.
+
+        They are valid while the caller holds the arrays; between runs they are addresses to compare with, no more.
+        """
         cdef int i
         cdef void* data
         if len(arrays) != self.n_bases or w.n_bases != self.n_bases:
@@ -263,7 +265,6 @@ cdef class Executor:
             data = NULL if arrays[i] is None else cnp.PyArray_DATA(<cnp.ndarray>arrays[i])
             if data != w.bases[i]:
                 self.point(w, i, data)
-        w.arrays = arrays
         return 0
 
     cdef void walk(self, section_t section, args_t* args, bint accumulate) noexcept nogil:

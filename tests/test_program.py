@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -436,3 +437,16 @@ def test_ops_and_calls_are_descriptions():
     assert op.output.shape == (None, 3)
     assert Call("tanh_forward", ()).adds is False
     assert losses.get("mse").fuse([op], op.output) == ([op], op.output)
+
+
+def test_a_program_lets_go_of_the_arrays_it_was_run_with(backend):
+    net = mlp()
+    net.compile("sgd", "mse")
+    x = np.zeros((8, net.input_features), np.float32)
+    y = np.zeros((8, *net.predict(x).shape[1:]), np.float32)
+    before = sys.getrefcount(x), sys.getrefcount(y)
+    net.predict(x)
+    net.fit(x, y, epochs=2, batch_size=3, verbose=0)
+    net.evaluate(x, y)
+    gc.collect()
+    assert (sys.getrefcount(x), sys.getrefcount(y)) == before

@@ -26,6 +26,10 @@ class Workspace:
     def __init__(self, arena_bytes):
         # Float numbers that nobody wrote would be found at once.
         self.arena = np.full(arena_bytes, 0xFF, dtype=np.uint8)
+        self.forget()
+
+    def forget(self):
+        """Let go of the arrays of the last run: they may be large, and are not ours."""
         self.arrays = None
         self.views = {}
 
@@ -57,6 +61,10 @@ class Executor:
 
     def run(self, section, workspace, arrays, accumulate=False):
         """Run one list of calls; ``arrays`` are the memory blocks in order, the first (the arena) is ignored."""
+        self._walk(section, workspace, arrays, accumulate)
+        workspace.forget()
+
+    def _walk(self, section, workspace, arrays, accumulate=False):
         if workspace.arrays is None or any(a is not b for a, b in zip(arrays, workspace.arrays, strict=True)):
             workspace.arrays, workspace.views = list(arrays), {}
         views = workspace.views.get(section)
@@ -129,13 +137,16 @@ class Executor:
             rows = index[position : position + size]
             for source, batch in run[3]:
                 batch[...] = source[rows]
-            run[0].run(section, run[1], run[2])
+            run[0]._walk(section, run[1], run[2])
             position += size
             if position % per_epoch == 0:
                 history[position // per_epoch - 1] = stats
                 stats[...] = 0
             if time.perf_counter() > end:
                 break
+        workspace.forget()
+        if tail is not None:
+            tail[1].forget()
         return position
 
     def _view(self, workspace, slot):
