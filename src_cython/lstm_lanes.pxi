@@ -183,20 +183,21 @@ cdef void forward_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, i
     cdef floating* h_new
     cdef floating* c_new
     cdef const floating* x = NULL
+    cdef const floating* start = bias
     if lengths != NULL:
         lengths += first
     state_in[floating](L, s, <floating*>a.t[F_H0].data, first, n, d, h, vectors)
     state_in[floating](L, s, <floating*>a.t[F_C0].data, first, n, d, c, vectors)
     if projection != NULL:
         L.lanes_product(vectors, 4 * H, I, projection, xs, bias, projected, False)
+        start = projected
     for position in range(steps):
         t = position if d == 0 else steps - 1 - position
         h_new = hs + (t * s.h_rows + d * H) * LB
         c_new = rolling if cs == NULL else cs + t * H * LB
         if projection == NULL:
             x = xs + t * s.x_rows * LB
-        L.lstm_step(vectors, 0 if projection != NULL else I, H, x, h, weights,
-                    projected if projection != NULL else bias, projection != NULL, c,
+        L.lstm_step(vectors, 0 if projection != NULL else I, H, x, h, weights, start, projection != NULL, c,
                     gates + t * 4 * H * LB if gates != NULL else NULL, c_new, h_new)
         if lengths != NULL:
             mark_live(lengths, n, t, LB, live)

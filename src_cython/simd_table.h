@@ -231,6 +231,7 @@ static int leaf_levels(void)
 #endif
 }
 
+#undef VL
 #undef vec
 #undef ivec
 
