@@ -200,6 +200,22 @@ def test_the_seed_decides_the_initial_weights(backend):
     assert not np.array_equal(first["0.weight_hh_l0"], other["0.weight_hh_l0"])
 
 
+def test_the_learning_rate_rises_and_falls():
+    rates = [addition.learning_rate(0.01, 80)(epoch, 123.0) for epoch in range(80)]
+    assert rates[0] == pytest.approx(0.01)
+    assert max(rates) == rates[3] == pytest.approx(0.03)
+    assert rates[:4] == sorted(rates[:4])
+    assert rates[3:] == sorted(rates[3:], reverse=True)
+    assert 0 < rates[-1] < 1e-4
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 9, 10, 31])
+def test_the_learning_rate_of_short_trainings_is_positive(epochs):
+    rates = [addition.learning_rate(0.01, epochs)(epoch, 0.01) for epoch in range(epochs)]
+    assert min(rates) > 0
+    assert max(rates) == pytest.approx(0.03)
+
+
 def test_answers_are_stripped_sums():
     assert addition.answer(Oracle(), ["12 + 7", "999+999", "0 + 0"]) == ["19", "1998", "0"]
     assert addition.answer(Oracle(), []) == []
@@ -339,8 +355,9 @@ def test_quiet_prints_nothing(backend, tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_part_of_the_whole_job_gets_most_characters_right(compiled_core, tmp_path):
-    with fnn.use_backend("compiled"):
-        assert train(tmp_path, "--quiet", "--examples", "10000", "--epochs", "8", "--batch-size", "64") == 0
+def test_a_short_training_on_all_the_equations_learns_to_add(compiled_core, tmp_path):
+    assert train(tmp_path, "--quiet", "--epochs", "12", "--backend", "compiled") == 0
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics["char_accuracy"] > 0.7
+    # The whole job has 80 epochs and gets all right; 12 of them got 0.97 of the characters and 0.87 of the sums.
+    assert metrics["char_accuracy"] > 0.9
+    assert metrics["exact_match"] > 0.5
