@@ -127,6 +127,9 @@ static void FN(leaf_lanes_product)(int64_t vectors, int64_t M, int64_t K, const 
 
 /* ---------------------------------------------------------------------------------------------- the outer product */
 
+#define OUTER_STEPS 32
+#define OUTER_PANEL (10 * OUTER_COLUMNS)
+
 /* out[j][0..3] += the sums over steps and lanes of a[i] d[j], i < m, j < n; the other entries of the four stay. */
 INLINE void FN(outer_tile)(int m, int n, int vectors, int64_t steps, const REAL *a, int64_t a_step, const REAL *d,
                            int64_t d_step, REAL *out, int64_t ldo)
@@ -167,28 +170,42 @@ INLINE void FN(outer_stripe)(int m, int vectors, int64_t steps, const REAL *a, i
 }
 
 /* out[j * ldo + i] += sum over steps and lanes of a[i] d[j]: a (M, LB) and d (N, LB) advance by their step. ldo is a
- * multiple of 4 and at least M. */
+ * multiple of 4 and at least M.
+ *
+ * Blocked for the caches: of OUTER_STEPS steps, four rows of a (16 KiB) stay in the first one, OUTER_PANEL rows of d
+ * in the second, while a passes by. More steps at a time would mean fewer sums over lanes; these are 5 %. */
 static void FN(leaf_lanes_outer)(int64_t vectors, int64_t steps, int64_t M, const void *a_, int64_t a_step, int64_t N,
                                  const void *d_, int64_t d_step, void *out_, int64_t ldo)
 {
-    const REAL *a = a_, *d = d_;
-    REAL *out = out_;
-    int64_t i;
-    for (i = 0; i < M; i += 4, a += 4 * vectors * VL, out += 4) {
+    const int64_t lb = vectors * VL, runs = (steps + OUTER_STEPS - 1) / OUTER_STEPS;
+    int64_t run, i, j;
+    for (run = 0; run < runs; run++) {
+        const int64_t from = steps * run / runs, count = steps * (run + 1) / runs - from;
+        for (j = 0; j < N; j += OUTER_PANEL) {
+            const REAL *d = (const REAL *)d_ + from * d_step + j * lb;
+            const int64_t n = N - j < OUTER_PANEL ? N - j : OUTER_PANEL;
+            for (i = 0; i < M; i += 4) {
+                const REAL *a = (const REAL *)a_ + from * a_step + i * lb;
+                REAL *out = (REAL *)out_ + j * ldo + i;
 #define STRIPE(m)                                                                    \
-    (vectors == 2 ? FN(outer_stripe)(m, 2, steps, a, a_step, N, d, d_step, out, ldo) \
-                  : FN(outer_stripe)(m, 1, steps, a, a_step, N, d, d_step, out, ldo))
-        if (M - i >= 4)
-            STRIPE(4);
-        else if (M - i == 3)
-            STRIPE(3);
-        else if (M - i == 2)
-            STRIPE(2);
-        else
-            STRIPE(1);
+    (vectors == 2 ? FN(outer_stripe)(m, 2, count, a, a_step, n, d, d_step, out, ldo) \
+                  : FN(outer_stripe)(m, 1, count, a, a_step, n, d, d_step, out, ldo))
+                if (M - i >= 4)
+                    STRIPE(4);
+                else if (M - i == 3)
+                    STRIPE(3);
+                else if (M - i == 2)
+                    STRIPE(2);
+                else
+                    STRIPE(1);
 #undef STRIPE
+            }
+        }
     }
 }
+
+#undef OUTER_STEPS
+#undef OUTER_PANEL
 
 /* out[j] += sum over steps and lanes of d[j], j < N */
 static void FN(leaf_lanes_sum)(int64_t vectors, int64_t steps, int64_t N, const void *d_, int64_t d_step, void *out_)
