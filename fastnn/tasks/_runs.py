@@ -109,7 +109,7 @@ def chosen_backend(name: str | None) -> contextlib.AbstractContextManager[Any]:
 
 
 @contextlib.contextmanager
-def session(args: argparse.Namespace) -> Iterator[tuple[Printer, OutputFolder]]:
+def prepared(args: argparse.Namespace) -> Iterator[tuple[Printer, OutputFolder]]:
     """Prepare what a training command stands on, from its common options.
 
     Inside, the chosen backend computes; a reader of the output who leaves early (``| head``) ends the printing and

@@ -261,7 +261,7 @@ def run(args: argparse.Namespace) -> int:
         The output folder cannot be written to, the backend is not installed, or the loss is no number any more.
     """
     start = time.perf_counter()
-    with _runs.session(args) as (say, folder):
+    with _runs.prepared(args) as (say, folder):
         return _train(args, say, folder, start)
 
 
