@@ -3,7 +3,8 @@
 
 def pytest_ignore_collect(collection_path, config):
     only = config.getoption("benchmark_only", False)
-    parts = collection_path.relative_to(config.rootpath).parts if collection_path.is_relative_to(config.rootpath) else ()
+    inside = collection_path.is_relative_to(config.rootpath)
+    parts = collection_path.relative_to(config.rootpath).parts if inside else ()
     if parts and parts[0] == ("tests" if only else "benchmarks"):
         return True
     return None
