@@ -144,6 +144,14 @@ def lstm_sizes(B, T, I, H, D, training, itemsize):
 
 
 def lstm_forward(x, w_ih, w_hh, b, w_ih_r, w_hh_r, b_r, h0, c0, lengths, y, h_n, c_n, saved, scratch):
+    """Run the cell over the steps t = 0 .. T-1, the reverse direction from T-1 down to 0.
+
+    [i f g o] = x_t w_ih + h w_hh + b;  c = sigmoid(f) c + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(c)
+
+    At t >= lengths[b] the state stands still and y is 0. IN x (B, T, I), w_ih (I, 4H), w_hh (H, 4H), b (4H,), the same
+    with _r for the reverse direction or None; h0, c0 (B, D H) or None for 0; lengths (B,) int64 or None. OUT y
+    (B, T, D H) or None, h_n and c_n (B, D H) or None, saved or None. SCRATCH as lstm_sizes says.
+    """
     launch(LSTM_FORWARD,
            (x, w_ih, w_hh, b, w_ih_r, w_hh_r, b_r, h0, c0, lengths, y, h_n, c_n, saved, scratch), (), False, F_X)
 
