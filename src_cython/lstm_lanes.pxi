@@ -41,7 +41,7 @@ cdef void pack_gates(shape_t* s, const floating* b, floating* out) noexcept nogi
 
 
 cdef void pack_product(shape_t* s, const floating* w, int64_t rows, bint transposed, floating* out) noexcept nogil:
-    """The matrix (rows, 4H) of a product with interleaved gates in groups of [k][row]; or its transpose, for the step."""
+    """The matrix (rows, 4H) of a product in groups of [k][row], gates interleaved; or its transpose, for the step."""
     cdef int64_t H = s.H, M = 4 * H if transposed else rows, K = rows if transposed else 4 * H
     cdef int64_t groups = (M + s.group - 1) // s.group, group, count, k, i, first = 0
     for group in range(groups):
@@ -149,8 +149,8 @@ cdef void forward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) noe
         vectors = 2 if n > s.VL else 1
         LB = vectors * s.VL
         steps = longest(lengths + first if lengths != NULL else NULL, n, T)
-        steps_in[floating](L, <floating*>a.t[F_X].data + first * x_rows, x_rows, n, 1 if repeated else steps, I, s.x_rows,
-                           xs, vectors)
+        steps_in[floating](L, <floating*>a.t[F_X].data + first * x_rows, x_rows, n, 1 if repeated else steps, I,
+                           s.x_rows, xs, vectors)
         gates = cs = NULL
         if saved != NULL:
             gates = saved
@@ -159,7 +159,8 @@ cdef void forward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) noe
             saved = hs + T * s.h_rows * LB
         for d in range(D):
             forward_direction(L, s, a, d, first, n, vectors, steps, xs, weights[d], bias[d],
-                              projection[d] if repeated else NULL, gates + d * T * 4 * H * LB if gates != NULL else NULL,
+                              projection[d] if repeated else NULL,
+                              gates + d * T * 4 * H * LB if gates != NULL else NULL,
                               cs + d * T * H * LB if cs != NULL else NULL, hs, free)
         if y != NULL:
             steps_out[floating](L, hs, s.h_rows, n, steps, D * H, y + first * T * D * H, T * D * H, vectors)
@@ -274,7 +275,8 @@ cdef void backward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) no
                                dys, vectors)
         for d in range(D):
             backward_direction(L, s, a, d, first, n, vectors, steps, xs, gates + d * T * 4 * H * LB,
-                               cs + d * T * H * LB, hs, dys if has_dy else NULL, for_h[d], for_x[d], dxs, &sums[d], free)
+                               cs + d * T * H * LB, hs, dys if has_dy else NULL, for_h[d], for_x[d], dxs, &sums[d],
+                               free)
         if dx != NULL:
             steps_out[floating](L, dxs, s.x_rows, n, 1 if summed else steps, I, dx + first * dx_rows, dx_rows, vectors)
             if not summed and steps < T:
@@ -283,8 +285,10 @@ cdef void backward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) no
         first += n
     if want_dw:
         for d in range(D):
-            unpack_gradient(s, <floating*>sums[d].ih, sums[d].ld_ih, I, <floating*>a.t[B_DW_IH + 3 * d].data, accumulate)
-            unpack_gradient(s, <floating*>sums[d].hh, sums[d].ld_hh, H, <floating*>a.t[B_DW_HH + 3 * d].data, accumulate)
+            unpack_gradient(s, <floating*>sums[d].ih, sums[d].ld_ih, I, <floating*>a.t[B_DW_IH + 3 * d].data,
+                            accumulate)
+            unpack_gradient(s, <floating*>sums[d].hh, sums[d].ld_hh, H, <floating*>a.t[B_DW_HH + 3 * d].data,
+                            accumulate)
             unpack_gradient(s, <floating*>sums[d].b, 1, 1, <floating*>a.t[B_DB + 3 * d].data, accumulate)
 
 

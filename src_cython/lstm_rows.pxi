@@ -197,7 +197,8 @@ cdef void backward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_
             product(B, I, 4 * H, dz_sum, 4 * H, 1, for_x, I, <floating*>NULL, dx, I, d > 0)
         else:
             for i in range(B):
-                product(steps, I, 4 * H, dz + i * 4 * H, B * 4 * H, 1, for_x, I, <floating*>NULL, dx + i * T * I, I, d > 0)
+                product(steps, I, 4 * H, dz + i * 4 * H, B * 4 * H, 1, for_x, I, <floating*>NULL, dx + i * T * I, I,
+                        d > 0)
                 if d == 0:
                     memset(dx + (i * T + steps) * I, 0, (T - steps) * I * sizeof(floating))
     if a.t[B_DW_IH].data != NULL:

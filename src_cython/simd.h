@@ -70,7 +70,7 @@ typedef struct leaf_t {
                          const void *dy, void *dh, void *dc, void *dz);
 
     /* simd_more.h. One row: the first of the largest entries (NaN is larger than anything); softmax and cross-entropy
-     * with target or label: out (3,) gives the loss out[0] + out[1] log(out[2]), dy (may be NULL, may be y) is scaled. */
+     * with target or label: out (3,) gives the loss out[0] + out[1] log(out[2]), dy (may be NULL or y) is scaled. */
     int64_t (*argmax)(const void *x, int64_t n);
     void (*softmax_loss)(const void *y, const void *target, int64_t label, double scale, void *dy, int64_t n,
                          double *out);

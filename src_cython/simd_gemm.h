@@ -101,9 +101,10 @@ INLINE void FN(row_tile)(int v, int chains, int tail, int64_t K, const REAL *a, 
         UNROLL for (s = 0; s < chains; s++) {
             vec factor = v_all(a[(k + s) * a_col]);
             const REAL *row = b + (k + s) * ldb;
-            UNROLL for (j = 0; j < v; j++)
-                sum[s * v + j] = v_fma(factor, j == v - 1 && tail < VL ? v_load_n(row + j * VL, tail) : v_load(row + j * VL),
-                                       sum[s * v + j]);
+            UNROLL for (j = 0; j < v; j++) {
+                vec right = j == v - 1 && tail < VL ? v_load_n(row + j * VL, tail) : v_load(row + j * VL);
+                sum[s * v + j] = v_fma(factor, right, sum[s * v + j]);
+            }
         }
     if (chains > 1)
         for (; k < K; k++)

@@ -1,4 +1,4 @@
-"""The leaf primitives (src_cython/simd.h says what each computes): ``L = leaf(sizeof(floating))`` and then ``L.exp``."""
+"""The leaf primitives; src_cython/simd.h says what each computes: ``L = leaf(sizeof(floating))``, then ``L.exp``."""
 
 from libc.stdint cimport int64_t
 
