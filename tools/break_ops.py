@@ -314,6 +314,7 @@ class Copy:
         shutil.copytree(root, place, ignore=shutil.ignore_patterns(*skipped))
         # pytest's plugins take longer to load than most tests here take to run, and no test needs one.
         self.environment = {**os.environ, "PYTHONPATH": str(place), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        self.environment.pop("PYTEST_ADDOPTS", None)  # options for the run around this one
         self.environment["FASTNN_BACKEND"] = "auto" if compiled else "numpy"
         self.environment["FASTNN_REQUIRE_COMPILED"] = "1" if compiled else "0"
 
