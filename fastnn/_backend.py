@@ -14,7 +14,9 @@ from types import SimpleNamespace, TracebackType
 from typing import Any
 
 #: Families of kernels; each is a module in both packages.
-FAMILIES = ("dot", "linear", "activation", "random", "norm", "shape", "lstm", "loss", "metric", "optimizer", "program")
+FAMILIES = (
+    "dot", "gemm", "linear", "activation", "random", "norm", "shape", "lstm", "loss", "metric", "optimizer", "program",
+)  # fmt: skip
 NAMES = ("compiled", "numpy")
 
 

@@ -105,7 +105,8 @@ def compiler():
 @pytest.fixture(scope="module")
 def user_module(compiler, tmp_path_factory):
     try:
-        import fastnn._compiled.dot  # noqa: F401
+        import fastnn._compiled.dot
+        import fastnn._compiled.gemm  # noqa: F401
     except ImportError as error:
         pytest.skip(f"needs the compiled core: {error}")
     return compile_module(tmp_path_factory.mktemp("user"), "user_module", USER_MODULE, include_path=[get_include()])
@@ -142,7 +143,8 @@ def test_dsdot_and_the_limit(user_module):
 def test_get_include():
     folder = Path(get_include())
     assert (folder / "fastnn" / "cython_api" / "__init__.pxd").is_file()
-    assert (folder / "fastnn" / "_compiled" / "dot.pxd").is_file()
+    for family in ("dot", "gemm"):
+        assert (folder / "fastnn" / "_compiled" / f"{family}.pxd").is_file()
     assert fnn.get_include is get_include
 
 

@@ -19,15 +19,12 @@ any length, but a matrix's sizes and strides must not exceed ``blas_int_max()``,
 """
 
 from fastnn._compiled.dot cimport (
-    blas_int_max,
     c_axpy as axpy,
     c_copy as copy,
     c_dot as dot,
     c_dsdot as dsdot,
-    c_gemm as gemm,
-    c_gemv as gemv,
-    c_ger as ger,
     c_nrm2 as nrm2,
     c_scal as scal,
     floating,
 )
+from fastnn._compiled.gemm cimport blas_int_max, c_gemm as gemm, c_gemv as gemv, c_ger as ger
