@@ -179,7 +179,7 @@ def _load_model(path: str) -> tuple[Any, Any]:
     except OSError as error:
         raise BadInput(f"{path}: cannot read the model ({error.strerror or error}).") from error
     except (ValueError, TypeError, KeyError) as error:
-        raise BadInput(f"{path}: {error}") from error
+        raise BadInput(str(error)) from error  # names the file itself
     name = (model.metadata or {}).get("task")
     if name is None:
         raise BadInput(f"{path}: not a model of a task; expected a file that 'fastnn train' has written.")

@@ -139,10 +139,10 @@ def test_a_task_is_imported_only_when_asked_for(environment):
     ("arguments", "words"),
     [
         ([], ["required", "COMMAND"]),
-        (["trian"], ["unknown command 'trian'", "did you mean 'train'?"]),
+        (["trian"], ["unknown command 'trian'", "Did you mean 'train'?"]),
         (["zzz"], ["unknown command 'zzz'", "'train', 'eval', 'config'"]),
         (["train"], ["required", "TASK"]),
-        (["train", "addtion"], ["unknown task 'addtion'", "'addition' or 'xor'", "did you mean 'addition'?"]),
+        (["train", "addtion"], ["unknown task 'addtion'", "'addition' or 'xor'", "Did you mean 'addition'?"]),
         (["train", "multiply\nit"], ["unknown task 'multiply\\nit'", "'addition' or 'xor'"]),
         (["train", "addition", "--epochs", "0"], ["--epochs", "at least 1", "'0'"]),
         (["train", "addition", "--epochs", "many"], ["--epochs", "'many'"]),
@@ -170,7 +170,7 @@ def test_bad_command_lines(here, tmp_path, arguments, words):
 
 
 def test_a_bad_command_line_from_outside(command):
-    assert_refused(command("train", "addtion"), "did you mean 'addition'?")
+    assert_refused(command("train", "addtion"), "Did you mean 'addition'?")
     assert_refused(command("train", "addition", "--epochs", "0"), "--epochs")
 
 

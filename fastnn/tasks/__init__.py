@@ -31,9 +31,9 @@ SUMMARIES = {
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``" did you mean 'x'?"`` where a known name is close to ``name``, else an empty string."""
+    """Return ``" Did you mean 'x'?"`` where a known name is close to ``name``, else an empty string."""
     close = difflib.get_close_matches(name, known, n=1)
-    return f" did you mean {close[0]!r}?" if close else ""
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def load(name: str) -> ModuleType:
