@@ -149,7 +149,7 @@ _name, _reason = "numpy", ""
 
 
 def _choose() -> None:
-    wanted = os.environ.get("FASTNN_BACKEND", "auto")
+    wanted = os.environ.get("FASTNN_BACKEND") or "auto"
     if wanted not in (*NAMES, "auto"):
         raise ValueError(f"FASTNN_BACKEND: expected 'auto', 'compiled' or 'numpy', got {wanted!r}.")
     if wanted != "auto":
