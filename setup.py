@@ -56,7 +56,8 @@ def extensions():
     write_blas_int()
 
     compile_args, link_args = compiler_flags()
-    headers = glob.glob("src_cython/*.h") + glob.glob("src_cython/*.pxd") + glob.glob("fastnn/_compiled/*.pxd")
+    patterns = "src_cython/*.h", "src_cython/*.p?[di]", "fastnn/_compiled/*.pxd"
+    headers = [path for pattern in patterns for path in glob.glob(pattern)]
     modules = [
         Extension(
             "fastnn._compiled." + os.path.basename(path)[:-4],

@@ -32,7 +32,10 @@ def _load(package: str, families: tuple[str, ...] = FAMILIES) -> SimpleNamespace
 def _load_compiled() -> tuple[SimpleNamespace | None, str]:
     try:
         return _load("_compiled", (*FAMILIES, "kernel", "simd")), "the compiled extension is installed"
-    except ImportError as error:
+    except (ImportError, TypeError) as error:
+        # A TypeError: built against a SciPy whose BLAS has integers of another width.
+        if os.environ.get("FASTNN_SIMD"):
+            raise  # an explicit choice that cannot be had
         return None, f"the compiled extension could not be imported ({error})"
 
 
