@@ -139,7 +139,7 @@ def learning_rate(lr: float, epochs: int) -> Callable[[int, float], float]:
     >>> from fastnn.tasks import addition
     >>> schedule = addition.learning_rate(0.01, 80)
     >>> [round(schedule(epoch, 0.0), 5) for epoch in (0, 3, 40, 79)]
-    [0.01, 0.03, 0.01561, 1e-05]
+    [0.01, 0.03, 0.01592, 1e-05]
     """
     rise = min(RISE_EPOCHS, epochs // 10)
 
