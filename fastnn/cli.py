@@ -177,7 +177,9 @@ def _load_model(path: str) -> tuple[Any, Any]:
     try:
         model = fnn.load(path)
     except OSError as error:
-        raise BadInput(f"{path}: cannot read the model ({error.strerror or error}).") from error
+        if error.strerror is None:  # fastnn's own words, which name the file
+            raise BadInput(str(error)) from error
+        raise BadInput(f"{path}: cannot read the model ({error.strerror}).") from error
     except (ValueError, TypeError, KeyError) as error:
         raise BadInput(str(error)) from error  # names the file itself
     name = (model.metadata or {}).get("task")

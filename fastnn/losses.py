@@ -52,6 +52,8 @@ class Loss:
     fused: ClassVar[str] = ""
     #: One loss for each row of classes, and integer labels may stand for one-hot targets.
     categorical: ClassVar[bool] = False
+    #: The largest target there may be, the least being 0; None where any number will do.
+    most: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
         if self.reduction not in REDUCTIONS:
@@ -107,8 +109,28 @@ class Loss:
             return array.astype(np.int64, copy=False), True
         if array.shape != shape:
             labels = f" (or integer classes {shape[:-1]})" if self.categorical else ""
-            raise ValueError(f"{name}: expected shape {shape}{labels}, as the predictions, got {array.shape}.")
+            cure = self._cure(array, shape)
+            raise ValueError(f"{name}: expected shape {shape}{labels}, as the predictions, got {array.shape}{cure}.")
         return array, False
+
+    def _cure(self, array: np.ndarray, shape: tuple[int, ...]) -> str:
+        """Say what turns the usual wrong targets into right ones."""
+        if self.categorical and array.shape == shape[:-1]:
+            return f"; class numbers have an integer dtype, not {array.dtype}: convert them with astype(int)"
+        if self.categorical and array.shape == (*shape[:-1], 1):
+            return "; class numbers come without the last axis: pass [..., 0] of them"
+        if array.shape == shape[:-1] and shape[-1] == 1:
+            return "; add the last axis with [..., None]"
+        return ""
+
+    def check_range(self, array: np.ndarray, name: str) -> None:
+        """Refuse targets for which the loss has no meaning, such as -1 and 1 for a binary one."""
+        slack = 1e-3  # smoothed labels may lie a rounding error outside
+        if self.most is not None and ((array < -slack).any() or (array > self.most + slack).any()):
+            raise ValueError(
+                f"{name}: expected numbers from 0 to {self.most}, as {self.name} compares probabilities, got "
+                f"{array.min()} to {array.max()}."
+            )
 
     def __call__(
         self,
@@ -194,6 +216,7 @@ class BinaryCrossentropy(Loss):
 
     name, kernel = "binary_crossentropy", "binary_crossentropy_loss"
     after, fused = "sigmoid", "sigmoid_binary_crossentropy_loss"
+    most = 1
 
 
 class CategoricalCrossentropy(Loss):
@@ -201,14 +224,14 @@ class CategoricalCrossentropy(Loss):
 
     name, kernel = "categorical_crossentropy", "categorical_crossentropy_loss"
     after, fused = "softmax", "softmax_crossentropy_loss"
-    categorical = True
+    categorical, most = True, 1
 
 
 class CrossEntropy(Loss):
     """Cross-entropy of logits; see :func:`cross_entropy`."""
 
     name, kernel = "cross_entropy", "softmax_crossentropy_loss"
-    categorical = True
+    categorical, most = True, 1
 
     def check(self, last: Op | None) -> None:
         """Refuse probabilities: their softmax would be taken twice."""
@@ -230,7 +253,14 @@ def get(loss: str | Loss) -> Loss:
         return loss
     if isinstance(loss, str) and loss in LOSSES:
         return LOSSES[loss]()
-    raise ValueError(f"loss: expected a Loss or one of {sorted(LOSSES)}, got {loss!r}.")
+    cure = ""
+    if isinstance(loss, type) and issubclass(loss, Loss):
+        cure = f"; make an object of it, {loss.__name__}()"
+    elif getattr(loss, "__name__", None) in LOSSES:
+        cure = f"; write {loss.__name__!r}"
+    elif loss == "sparse_categorical_crossentropy":
+        cure = "; categorical_crossentropy takes class numbers too"
+    raise ValueError(f"loss: expected a Loss or one of {sorted(LOSSES)}, got {loss!r}{cure}.")
 
 
 def mse(

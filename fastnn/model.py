@@ -41,7 +41,10 @@ class Model:
     """
 
     def __init__(self, dtype: Any = "float32", seed: int | None = None) -> None:
-        name = np.dtype(dtype).name
+        try:
+            name = np.dtype(dtype).name
+        except TypeError:  # not NumPy's word for a type
+            name = str(dtype)
         if name not in DTYPES:
             raise ValueError(f"dtype: expected 'float32' or 'float64', got {name!r}.")
         self.dtype = np.dtype(name)
@@ -342,7 +345,7 @@ class Model:
         self,
         optimizer: str | Optimizer = "adam",
         loss: str | Loss = "mse",
-        metrics: Sequence[str | Metric] = (),
+        metrics: Sequence[str | Metric] | None = (),
     ) -> None:
         """Choose optimizer, loss and metrics for :meth:`fit` and :meth:`evaluate`.
 
@@ -367,7 +370,7 @@ class Model:
         batch_size: int = 32,
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
         verbose: int = 1,
-        callbacks: Iterable[Callback] = (),
+        callbacks: Iterable[Callback] | None = (),
         shuffle: bool = True,
         lengths: ArrayLike | None = None,
         validation_lengths: ArrayLike | None = None,

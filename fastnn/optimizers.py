@@ -261,4 +261,6 @@ def get(optimizer: str | Optimizer) -> Optimizer:
         return optimizer
     if isinstance(optimizer, str) and optimizer.lower() in OPTIMIZERS:
         return OPTIMIZERS[optimizer.lower()]()
-    raise ValueError(f"optimizer: expected an Optimizer or one of {sorted(OPTIMIZERS)}, got {optimizer!r}.")
+    is_class = isinstance(optimizer, type) and issubclass(optimizer, Optimizer)
+    cure = f"; make an object of it, {optimizer.__name__}()" if is_class else ""
+    raise ValueError(f"optimizer: expected an Optimizer or one of {sorted(OPTIMIZERS)}, got {optimizer!r}{cure}.")

@@ -37,12 +37,14 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
     return int(value)
 
 
-def compile_model(model: Model, optimizer: str | Optimizer, loss: str | Loss, names: Sequence[str | Metric]) -> None:
+def compile_model(
+    model: Model, optimizer: str | Optimizer, loss: str | Loss, names: Sequence[str | Metric] | None
+) -> None:
     """Check the choices against the model and keep them; see :meth:`fastnn.Model.compile`."""
     if isinstance(names, str):
         raise ValueError(f"metrics: expected a list of names, got {names!r}; write [{names!r}].")
     chosen_loss, chosen_optimizer = losses.get(loss), optimizers.get(optimizer)
-    chosen_metrics = tuple(metrics.get(name) for name in names)
+    chosen_metrics = tuple(metrics.get(name) for name in names or ())
     if not model.layers:
         raise ValueError("compile: expected a model with layers, got an empty one.")
     chosen_loss.check(model.last_op())
@@ -90,6 +92,8 @@ class Data:
         if finite:
             for label, array in ((name + "x", self.x), (name + "y", self.y)):
                 _check_finite(label, array, model.dtype)
+        if not self.is_labels:
+            model.loss.check_range(self.y, name + "y")
         # The kernels gather rows of plain memory in native byte order.
         self.x, self.y = _plain(self.x), _plain(self.y)
 
@@ -257,7 +261,7 @@ def fit(
     batch_size: int,
     validation_data: tuple[ArrayLike, ArrayLike] | None,
     verbose: int,
-    callbacks: Iterable[Callback],
+    callbacks: Iterable[Callback] | None,
     shuffle: bool,
     lengths: ArrayLike | None,
     validation_lengths: ArrayLike | None,
@@ -270,7 +274,9 @@ def fit(
         raise ValueError(f"verbose: expected 0, 1 or 2, got {verbose!r}.")
     if len(model.vectors.segments()) == 0:
         raise ValueError("fit: expected parameters to train, got none: the model has none, or all layers are frozen.")
-    callbacks = list(callbacks)
+    if isinstance(callbacks, Callback):
+        raise TypeError(f"callbacks: expected a list of Callback objects, got {callbacks!r}; write [...] around it.")
+    callbacks = list(callbacks or ())
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks: expected Callback objects, got {callback!r}.")
@@ -278,6 +284,8 @@ def fit(
     model.optimizer.attach(model)
     data = Data(model, x, y, lengths)
     validation = None
+    if validation_data is None and validation_lengths is not None:
+        raise ValueError("validation_lengths: expected validation_data beside them, got none.")
     if validation_data is not None:
         try:
             xv, yv = validation_data

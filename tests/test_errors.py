@@ -86,7 +86,14 @@ WRONG_Y = {
     ),
     "time": (np.zeros((5, 4), int), ValueError, r"y: expected shape \(5, 3, 4\)"),
     "a number": (1, ValueError, r"y: expected shape"),
-    "floats as classes": (Y.astype(float), ValueError, r"y: expected shape \(5, 3, 4\) \(or integer classes"),
+    "floats as classes": (
+        Y.astype(float),
+        ValueError,
+        r"y: expected shape \(5, 3, 4\) \(or integer .*\(5, 3\); class numbers have an integer dtype, not float64",
+    ),
+    "a column of classes": (Y[..., None], ValueError, r"got \(5, 3, 1\); class numbers come without the last axis"),
+    "scores": (np.full((5, 3, 4), -1.0), ValueError, r"y: expected numbers from 0 to 1, as categorical_cross.* got -1"),
+    "counts": (np.full((5, 3, 4), 3), ValueError, r"y: expected numbers from 0 to 1, .* got 3 to 3"),
     "too high a class": (with_(4, Y, 2, 1), ValueError, r"y: expected class numbers from 0 to 3, got 0 to 4"),
     "a negative class": (with_(-1, Y, 2, 1), ValueError, r"y: expected class numbers from 0 to 3, got -1 to 0"),
     "a huge class": (
@@ -185,6 +192,8 @@ WRONG_ARGUMENTS = [
     ({"verbose": 3}, ValueError, r"verbose: expected 0, 1 or 2, got 3"),
     ({"callbacks": [print]}, TypeError, r"callbacks: expected Callback objects, got <built-in function print>"),
     ({"callbacks": [fnn.ModelCheckpoint]}, TypeError, r"callbacks: expected Callback objects"),
+    ({"callbacks": fnn.Callback()}, TypeError, r"callbacks: expected a list of Callback objects, got .*; write \["),
+    ({"validation_lengths": [1] * 5}, ValueError, r"validation_lengths: expected validation_data beside them"),
     ({"validation_data": X}, ValueError, r"validation_data: expected a pair \(x, y\)"),
     ({"validation_data": 3}, ValueError, r"validation_data: expected a pair \(x, y\)"),
     ({"validation_data": (X[:0], Y[:0])}, ValueError, r"validation x: expected at least one example"),
@@ -245,7 +254,12 @@ def test_backward(net):
 
 WRONG_COMPILE = [
     ({"optimizer": "rmsprop"}, r"optimizer: expected an Optimizer or one of \['adam', 'sgd'\], got 'rmsprop'"),
-    ({"loss": "hinge"}, r"loss: expected a Loss or one of"),
+    ({"optimizer": fnn.Adam}, r"optimizer: expected an Optimizer .*; make an object of it, Adam\(\)\."),
+    ({"optimizer": None}, r"optimizer: expected an Optimizer or one of .*, got None\."),
+    ({"loss": "hinge"}, r"loss: expected a Loss or one of .*, got 'hinge'\."),
+    ({"loss": fnn.losses.MSE}, r"loss: expected a Loss .*; make an object of it, MSE\(\)\."),
+    ({"loss": fnn.losses.mse}, r"loss: expected a Loss .*; write 'mse'\."),
+    ({"loss": "sparse_categorical_crossentropy"}, r"; categorical_crossentropy takes class numbers too\."),
     ({"metrics": ["f1"]}, r"metrics: expected names out of \['accuracy', 'exact_match'\], got 'f1'"),
     ({"metrics": "accuracy"}, r"metrics: expected a list of names, got 'accuracy'; write \['accuracy'\]"),
     ({"loss": "cross_entropy"}, r"cross_entropy: expected logits, got a model that ends in Softmax; use categorical"),
@@ -266,6 +280,27 @@ def test_losses_that_do_not_go_with_the_last_layer():
         fnn.Sequential(fnn.Linear(2, 2)).compile("sgd", "categorical_crossentropy")
     with pytest.raises(ValueError, match=message):
         fnn.Sequential(fnn.Linear(2, 2), fnn.Softmax(), fnn.Dropout(0.1)).compile("sgd", "categorical_crossentropy")
+
+
+def test_targets_of_a_single_output(backend):
+    net = fnn.Sequential(fnn.Linear(3, 1), fnn.Sigmoid(), seed=0)
+    x, y = np.ones((4, 3)), np.array([0, 1, 1, 0])
+    for loss in ("mse", "binary_crossentropy"):
+        net.compile("sgd", loss)
+        with pytest.raises(ValueError, match=r"got \(4,\); add the last axis with \[\.\.\., None\]\."):
+            net.fit(x, y, verbose=0)
+    with pytest.raises(ValueError, match=r"y: expected numbers from 0 to 1, as binary_crossentropy .* got -1 to 1"):
+        net.fit(x, 2 * y[:, None] - 1, verbose=0)
+    assert np.isfinite(net.fit(x, y[:, None], verbose=0).history["loss"]).all()
+
+
+def test_none_and_bool_where_keras_takes_them(backend, capsys):
+    net = mlp()
+    net.compile("sgd", "mse", metrics=None)
+    net.fit(np.ones((4, 3)), net.predict(np.ones((4, 3))), verbose=False, callbacks=None)
+    assert capsys.readouterr().out == ""
+    net.fit(np.ones((4, 3)), net.predict(np.ones((4, 3))), verbose=True, callbacks=None)
+    assert capsys.readouterr().out.count("epoch 1/1") == 1
 
 
 def test_accuracy_of_a_regression_warns(backend):
@@ -300,7 +335,7 @@ def test_models_that_are_not_ready(backend):
     [
         ({"dtype": "float16"}, ValueError, r"dtype: expected 'float32' or 'float64', got 'float16'"),
         ({"dtype": int}, ValueError, r"dtype: expected 'float32' or 'float64', got 'int64'"),
-        ({"dtype": "floot"}, TypeError, r"floot"),
+        ({"dtype": "floot"}, ValueError, r"dtype: expected 'float32' or 'float64', got 'floot'"),
         ({"seed": -1}, ValueError, r"seed: expected an integer from 0 to 2\*\*63 - 1, got -1"),
         ({"seed": 2**63}, ValueError, r"seed: expected an integer"),
         ({"seed": 1.0}, ValueError, r"seed: expected an integer .* got 1\.0"),

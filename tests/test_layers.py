@@ -136,7 +136,7 @@ def test_parameters_by_name():
     layer = fnn.Linear(2, 3)
     with pytest.raises(AttributeError, match=r"Linear\.w: the layer belongs to no model yet; put it into a Sequential"):
         _ = layer.w
-    with pytest.raises(AttributeError, match="Linear has no attribute 'weight'"):
+    with pytest.raises(AttributeError, match="Linear has no attribute 'weight'; its parameters are w, b,"):
         _ = layer.weight
     net = fnn.Sequential(layer, seed=0)
     layer.b[...] = 5

@@ -62,7 +62,9 @@ class Layer:
         """Return a parameter's numbers under its native name, as ``layer.w_ih``: a view, good to write to."""
         parameter = self.__dict__.get("parameters", {}).get(name)
         if parameter is None:
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+            names = ", ".join(self.__dict__.get("parameters", {}))
+            known = f"; its parameters are {names}, PyTorch's names are those of state_dict()" if names else ""
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{known}")
         if parameter.data is None:
             raise AttributeError(
                 f"{type(self).__name__}.{name}: the layer belongs to no model yet; put it into a Sequential first."
