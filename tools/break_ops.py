@@ -52,6 +52,11 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         'raw = np.asarray(generator.random_raw((out.size + 1) // 2), dtype="<u8")',
         'raw = np.asarray(generator.random_raw((out.size + 2) // 2), dtype="<u8")',
     ): "a word more than is needed is drawn and dropped",
+    (
+        "loss",
+        "stats[0] += np.sum(np.where(live, losses, 0) * w[..., None], dtype=np.float64)",
+        "stats[0] += np.sum(np.where(live, losses, 1) * w[..., None], dtype=np.float64)",
+    ): "the weight is 0 there: any finite number will do",
 }
 
 #: Tests that say nothing about a broken op: this tool's own.
