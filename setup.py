@@ -67,7 +67,6 @@ def extensions():
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_25_API_VERSION")],
             extra_compile_args=compile_args,
             extra_link_args=link_args,
-            optional=not REQUIRE,
         )
         for path in sorted(glob.glob("src_cython/*.pyx"))
     ]
@@ -80,8 +79,16 @@ def extensions():
         "binding": True,
         "embedsignature": False,
     }
-    return cythonize(modules, include_path=["src_cython", "build/generated", "."], compiler_directives=directives,
-                     build_dir="build/cython", quiet=True)
+    built = cythonize(
+        modules,
+        include_path=["src_cython", "build/generated", "."],
+        compiler_directives=directives,
+        build_dir="build/cython",
+        quiet=True,
+    )
+    for module in built:  # cythonize makes new Extensions, and does not pass this on
+        module.optional = not REQUIRE
+    return built
 
 
 setup(
