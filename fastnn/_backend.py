@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import warnings
+from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import Any
 
@@ -39,6 +40,18 @@ def _load_compiled() -> tuple[SimpleNamespace | None, str]:
         return None, f"the compiled extension could not be imported ({error})"
 
 
+def _advice() -> str:
+    """Say how to come by the compiled core; the beginning of a sentence."""
+    root = Path(__file__).resolve().parents[1]
+    if (root / "src_cython").is_dir():
+        # The usual surprise after 'pip install .': Python started in the clone finds the sources before the package.
+        return (
+            f"This is the source folder {root} and not an installed package: start Python in another folder, or build "
+            "the core here with 'pip install -e .'"
+        )
+    return "Install again with a C compiler"
+
+
 def _require(name: str) -> SimpleNamespace:
     if name not in NAMES:
         raise ValueError(f"backend: expected 'compiled' or 'numpy', got {name!r}.")
@@ -46,8 +59,8 @@ def _require(name: str) -> SimpleNamespace:
         return _numpy
     if _compiled is None:
         raise ImportError(
-            f"backend 'compiled' is not available: {_compiled_state}; "
-            "reinstall with a C compiler and FASTNN_REQUIRE_COMPILED=1 to see why, or choose 'numpy'."
+            f"backend 'compiled' is not available: {_compiled_state}. {_advice()}, with FASTNN_REQUIRE_COMPILED=1 to "
+            "see why it fails, or choose 'numpy'."
         )
     return _compiled
 
@@ -163,7 +176,7 @@ def _choose() -> None:
         _select("numpy", "automatic: " + _compiled_state)
         warnings.warn(
             f"fastnn runs on its NumPy backend, many times slower than its compiled one: {_compiled_state}. "
-            "Install again with a C compiler, or set FASTNN_BACKEND=numpy to choose this without a warning.",
+            f"{_advice()}, or set FASTNN_BACKEND=numpy to choose this without a warning.",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -8,7 +8,7 @@ In ``fit`` and ``evaluate`` softmax followed by ``categorical_crossentropy`` and
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -253,12 +253,12 @@ def get(loss: str | Loss) -> Loss:
         return loss
     if isinstance(loss, str) and loss in LOSSES:
         return LOSSES[loss]()
-    cure = ""
-    if isinstance(loss, type) and issubclass(loss, Loss):
-        cure = f"; make an object of it, {loss.__name__}()"
-    elif getattr(loss, "__name__", None) in LOSSES:
-        cure = f"; write {loss.__name__!r}"
-    elif loss == "sparse_categorical_crossentropy":
+    cure, given = "", cast(Any, loss)
+    if isinstance(given, type) and issubclass(given, Loss):
+        cure = f"; make an object of it, {given.__name__}()"
+    elif getattr(given, "__name__", None) in LOSSES:
+        cure = f"; write {given.__name__!r}"
+    elif given == "sparse_categorical_crossentropy":
         cure = "; categorical_crossentropy takes class numbers too"
     raise ValueError(f"loss: expected a Loss or one of {sorted(LOSSES)}, got {loss!r}{cure}.")
 

@@ -261,6 +261,7 @@ def get(optimizer: str | Optimizer) -> Optimizer:
         return optimizer
     if isinstance(optimizer, str) and optimizer.lower() in OPTIMIZERS:
         return OPTIMIZERS[optimizer.lower()]()
-    is_class = isinstance(optimizer, type) and issubclass(optimizer, Optimizer)
-    cure = f"; make an object of it, {optimizer.__name__}()" if is_class else ""
+    given: Any = optimizer
+    is_class = isinstance(given, type) and issubclass(given, Optimizer)
+    cure = f"; make an object of it, {given.__name__}()" if is_class else ""
     raise ValueError(f"optimizer: expected an Optimizer or one of {sorted(OPTIMIZERS)}, got {optimizer!r}{cure}.")

@@ -82,7 +82,8 @@ def test_unknown_backends(name):
 def test_a_backend_that_cannot_be_had(monkeypatch):
     monkeypatch.setattr(_backend, "_compiled", None)
     monkeypatch.setattr(_backend, "_compiled_state", "it was never built")
-    message = r"backend 'compiled' is not available: it was never built; reinstall with a C compiler"
+    monkeypatch.setattr(_backend, "_advice", lambda: "Build it")
+    message = r"backend 'compiled' is not available: it was never built\. Build it, with FASTNN_REQUIRE_COMPILED=1"
     with pytest.raises(ImportError, match=message):
         fnn.use_backend("compiled")
 
@@ -97,14 +98,14 @@ def test_the_environment_chooses_numpy():
     assert result.stdout == "numpy | FASTNN_BACKEND=numpy\n", result.stderr
 
 
-@pytest.mark.parametrize("wanted", [None, "auto", "compiled"])
+@pytest.mark.parametrize("wanted", [None, "", "auto", "compiled"])
 def test_the_environment_chooses_compiled(compiled_core, wanted):
     result = run_python(SHOW, FASTNN_BACKEND=wanted, PYTHONWARNINGS="error")
     reason = "FASTNN_BACKEND=compiled" if wanted == "compiled" else "automatic: the compiled extension is installed"
     assert result.stdout == f"compiled | {reason}\n", result.stderr
 
 
-@pytest.mark.parametrize("wanted", ["fast", "", "Compiled"])
+@pytest.mark.parametrize("wanted", ["fast", "Compiled"])
 def test_the_environment_is_refused(wanted):
     result = run_python(SHOW, FASTNN_BACKEND=wanted)
     assert result.returncode == 1
@@ -142,6 +143,16 @@ fnn.show_config()
     assert quiet.stdout == "numpy | FASTNN_BACKEND=numpy\n", quiet.stderr
     refused = run_python(HIDDEN + SHOW, FASTNN_BACKEND="compiled")
     assert "ImportError: backend 'compiled' is not available: the compiled extension could not be" in refused.stderr
+
+
+def test_the_advice_knows_a_source_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(_backend, "__file__", str(tmp_path / "fastnn" / "_backend.py"))
+    assert _backend._advice() == "Install again with a C compiler"
+    (tmp_path / "src_cython").mkdir()
+    assert f"This is the source folder {tmp_path.resolve()} and not" in _backend._advice()
+    monkeypatch.setattr(_backend, "_compiled", None)
+    with pytest.raises(ImportError, match=r"'compiled' is not available: .* 'pip install -e \.', .*or choose 'numpy'"):
+        fnn.use_backend("compiled")
 
 
 # -- show_config -----------------------------------------------------------------------------------
