@@ -196,9 +196,9 @@ class ModelCheckpoint(Callback):
         self.model.save(self.path, self.metadata)
 
 
-def figures(logs: dict[str, float]) -> str:
-    """Return figures as they stand behind a progress bar."""
-    return ", ".join(f"{name}={value:.4g}" for name, value in logs.items())
+def figures(logs: dict[str, float], digits: int = 4) -> str:
+    """Return figures as they stand in a line or behind a progress bar."""
+    return ", ".join(f"{name}={value:.{digits}g}" for name, value in logs.items())
 
 
 class Progress:
@@ -222,13 +222,15 @@ class Progress:
         if verbose == 1 and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self.bar = tqdm(total=epochs, unit="epoch", dynamic_ncols=True, leave=True)
+            # The figures are what is looked at, so the bar leaves the line to them.
+            form = "{percentage:3.0f}%|{bar:10}| epoch {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
+            self.bar = tqdm(total=epochs, bar_format=form, dynamic_ncols=True, leave=True)
 
     def update(self, done: float, logs: dict[str, float], finished_epoch: bool) -> None:
         """Show that ``done`` epochs (a fraction counts) are over."""
         if self.bar is not None:
             self.bar.n = round(done, 2)
-            self.bar.set_postfix_str(figures(logs), refresh=False)
+            self.bar.set_postfix_str(figures(logs, digits=3), refresh=False)
             self.bar.refresh()
             return
         now = time.monotonic()

@@ -226,6 +226,6 @@ def test_a_live_bar_on_a_terminal(backend, data, monkeypatch):
     compiled().fit(x, y, epochs=3, validation_data=(x, y))
     text = screen.getvalue()
     assert "\r" in text
-    assert "3.0/3" in text or "3/3" in text
+    assert "| epoch 3.0/3 " in text or "| epoch 3/3 " in text
     assert "val_loss=" in text
     assert text.endswith("\n")
