@@ -8,6 +8,7 @@ packs the arrays into one arena by their lifetimes. The result holds offsets, no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 ALIGNMENT = 64
 ITEMSIZES = {"f8": 8, "i8": 8, "u8": 8}
+#: Numbers in one value: more than any memory holds, and so few that no kernel's sizes and strides overflow 64 bits.
+LARGEST = 1 << 40
 
 
 class Lowering:
@@ -91,7 +94,13 @@ class Lowering:
 
         self._shapes: dict[Value, tuple[int, ...]] = dict(zip(self._inputs, shapes, strict=True))
         for op in ops:
-            self._shapes[op.output] = op.shape(*(self._shapes[v] for v in op.inputs))  # type: ignore[assignment]
+            shape = op.shape(*(self._shapes[v] for v in op.inputs))
+            if math.prod(shape) > LARGEST:  # type: ignore[arg-type]
+                raise ValueError(
+                    f"{type(op).__name__}: expected an output of at most 2**40 numbers, got shape {shape}; "
+                    "use fewer steps or smaller batches."
+                )
+            self._shapes[op.output] = shape  # type: ignore[assignment]
         self._aliases = self._find_aliases(ops)
         self._ops = [op for op in ops if op.output not in self._aliases]
         self._count_readers()
@@ -279,7 +288,7 @@ class Lowering:
     # -- memory -------------------------------------------------------------------------------------------------
 
     def _bytes(self, tensor: Tensor) -> int:
-        return int(np.prod(tensor.shape)) * ITEMSIZES.get(tensor.dtype, self.itemsize)
+        return math.prod(tensor.shape) * ITEMSIZES.get(tensor.dtype, self.itemsize)
 
     def place(self) -> tuple[dict[Hashable, int], int]:
         """Give every arena array an offset; two share memory only if their lifetimes do not meet."""

@@ -450,3 +450,35 @@ def test_a_program_lets_go_of_the_arrays_it_was_run_with(backend):
     net.evaluate(x, y)
     gc.collect()
     assert (sys.getrefcount(x), sys.getrefcount(y)) == before
+
+
+# Batches for both ways of the compiled LSTM, on lanes and on rows.
+@pytest.mark.parametrize("batch", [1, 3, 40])
+@pytest.mark.parametrize("frozen", [["b"], ["w_ih", "w_hh"], ["w_ih", "w_hh", "b"], ["w_hh_r"]])
+def test_single_parameters_of_an_lstm_may_be_frozen(backend, rng, batch, frozen):
+    x, dy = rng.standard_normal((batch, 4, 3)), rng.standard_normal((batch, 4, 10))
+
+    def gradients(frozen):
+        net = fnn.Sequential(fnn.LSTM(3, 5, bidirectional=True), dtype="float64", seed=0)
+        for name in frozen:
+            net.layers[0].parameters[name].trainable = False
+        for _ in range(2):  # written, then added to
+            net.forward(x, training=True)
+            dx = net.backward(dy)
+        return dx, {p.name: p.grad for p in net.layers[0].parameters.values()}
+
+    expected_dx, expected = gradients([])
+    dx, given = gradients(frozen)
+    assert_parity(dx, expected_dx)
+    for name, gradient in given.items():
+        assert_parity(gradient, np.zeros_like(gradient) if name in frozen else expected[name])
+
+
+@pytest.mark.parametrize("steps", [2**42, 2**60, 2**62])
+def test_a_size_that_no_memory_holds_is_refused(backend, steps):
+    """Steps that only a view repeats take no memory themselves: sizes derived from them may not overflow either."""
+    net = fnn.Sequential(
+        fnn.Linear(2, 4), fnn.RepeatVector(steps), fnn.LSTM(4, 4, return_sequences=False), seed=0
+    )
+    with pytest.raises(ValueError, match=r"RepeatOp: expected an output of at most 2\*\*40 numbers, got shape \(1, "):
+        net.predict(np.ones((1, 2)))

@@ -48,6 +48,12 @@ class LSTMOp(Op):
             batch, steps, features, hidden, self.directions, context.training, context.itemsize
         )
 
+    @staticmethod
+    def _unread(context: Context, parameter: Parameter) -> Tensor:
+        memory = context.scratch(parameter.size)
+        assert memory is not None
+        return memory._replace(shape=parameter.shape)
+
     def forward(self, context: Context) -> Call:
         """x -> y, or h_n."""
         x, y = context.value(self.inputs[0]), context.value(self.output)
@@ -71,6 +77,15 @@ class LSTMOp(Op):
         """dy or dh_n -> dx and the parameters' gradients."""
         x, dy = context.value(self.inputs[0]), context.gradient(self.output)
         saved, scratch = self._sizes(context, x)
+        dx = context.input_gradient(self.inputs[0])
+        parameters = [p for p in self._own(*NAMES) if p is not None]
+        gradients = [context.parameter_gradient(p) for p in parameters]
+        if any(gradient is not None for gradient in gradients):
+            # The kernels write all of them or none: where some are frozen, theirs go where nobody reads.
+            gradients = [
+                self._unread(context, p) if gradient is None else gradient
+                for p, gradient in zip(parameters, gradients, strict=True)
+            ]
         return Call(
             "lstm_backward",
             (
@@ -82,8 +97,9 @@ class LSTMOp(Op):
                 None,
                 context.lengths(self.inputs[0]),
                 context.saved(self, (saved,)),
-                context.input_gradient(self.inputs[0]),
-                *(context.parameter_gradient(p) for p in self._own(*NAMES)),
+                dx,
+                *gradients,
+                *[None] * (2 * len(NAMES) - len(gradients)),  # no reverse direction
                 None,  # dh0, dc0
                 None,
                 context.scratch(scratch),
