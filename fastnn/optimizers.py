@@ -84,8 +84,13 @@ class Optimizer:
             )
         self._model = net
         vector = net.vectors.params
+        if any(old.shape != vector.shape or old.dtype != vector.dtype for old in self.state.values()):
+            # The model has grown, or this is a copy that came from another: a new start, of the count of updates
+            # too. With the old one Adam would hold its empty moments for long averages, and take steps too large.
+            self.state = {}
+            self.hyper[1] = 0
         for name in self.vectors:
-            if name not in self.state or self.state[name].shape != vector.shape:
+            if name not in self.state:
                 self.state[name] = np.zeros_like(vector)
         return self
 
@@ -181,7 +186,11 @@ class SGD(Optimizer):
         self.nesterov = bool(nesterov)
         if self.nesterov and not self.momentum:
             raise ValueError("SGD: nesterov: expected a momentum above 0 with it, got momentum=0.")
-        self.vectors = ("velocity",) if self.momentum else ()
+
+    @property
+    def vectors(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The velocity, once there is a momentum; it may be set later."""
+        return ("velocity",) if self.momentum else ()
 
     @property
     def config(self) -> dict[str, Any]:

@@ -188,3 +188,51 @@ def test_fit_and_the_loop_by_hand_share_the_state(backend, rng):
     mixed.fit(x, y, epochs=1, batch_size=6, verbose=0)
     assert mixed.optimizer.updates == 3
     assert_close(mixed.vectors.params, net.vectors.params, 1e-10)
+
+
+def trained(optimizer, size=16, dtype="float32", steps=3):
+    """A net after some updates; its vectors are equally long for both dtypes."""
+    net = fnn.Sequential(fnn.Linear(16, size), dtype=dtype, seed=0)
+    net.compile(optimizer, "mse")
+    x = np.random.default_rng(0).standard_normal((8, 16))
+    for _ in range(steps):
+        net.fit(x, np.tanh(x[:, :size]), batch_size=8, verbose=0)
+    return net
+
+
+def test_a_momentum_set_later_takes_effect(backend, tmp_path):
+    late = fnn.SGD(lr=0.1)
+    trained(late, steps=1).save(tmp_path / "before")
+    net = fnn.load(tmp_path / "before")
+    net.optimizer.momentum = 0.9
+    expected = trained(fnn.SGD(lr=0.1, momentum=0.9), steps=1)
+    expected.optimizer.state["velocity"][...] = 0  # as if the first update had been made without
+    x = np.random.default_rng(0).standard_normal((8, 16))
+    for each in (net, expected):
+        each.fit(x, np.tanh(x), epochs=3, batch_size=8, verbose=0)
+    np.testing.assert_array_equal(net.vectors.params, expected.vectors.params)
+    assert not np.array_equal(net.vectors.params, trained(fnn.SGD(lr=0.1), steps=4).vectors.params)
+    net.save(tmp_path / "after")
+    velocity = fnn.load(tmp_path / "after").optimizer.state["velocity"]
+    np.testing.assert_array_equal(velocity, net.optimizer.state["velocity"])
+
+
+def test_an_optimizer_starts_anew_with_a_model_that_has_grown(backend):
+    optimizer = fnn.Adam(lr=0.01)
+    net = trained(optimizer, size=4)
+    net.add(fnn.Linear(4, 2))
+    net.compile(optimizer, "mse")
+    assert optimizer.updates == 0
+    assert not any(vector.any() for vector in optimizer.state.values())
+    before = net.vectors.params.copy()
+    x = np.random.default_rng(0).standard_normal((8, 16))
+    net.fit(x, x[:, :2], batch_size=8, verbose=0)
+    assert np.abs(net.vectors.params - before).max() < 0.0101  # Adam's first step is the learning rate at most
+
+
+def test_a_copied_optimizer_takes_no_state_of_another_type(backend):
+    """The kernels read the state as the parameters' type: half as many bytes would be read past their end."""
+    optimizer = copy.deepcopy(trained(fnn.Adam(lr=0.01)).optimizer)
+    net = trained(optimizer, dtype="float64")
+    assert {name: vector.dtype for name, vector in optimizer.state.items()} == {"m": np.float64, "v": np.float64}
+    np.testing.assert_array_equal(net.vectors.params, trained(fnn.Adam(lr=0.01), dtype="float64").vectors.params)
