@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -201,6 +202,23 @@ def figures(logs: dict[str, float], digits: int = 4) -> str:
     return ", ".join(f"{name}={value:.{digits}g}" for name, value in logs.items())
 
 
+def fitting(logs: dict[str, float], width: int) -> str:
+    """Return the figures in short, without those that can best be spared where the width is small.
+
+    A figure that was cut off would be read as another number. Those of training with a validation twin go first, then
+    metrics from the first on; losses and the last metric stay.
+    """
+    metrics = [name for name in logs if name not in ("loss", "val_loss")]
+    twins = [name for name in metrics if "val_" + name in logs]
+    spare = twins + [name for name in metrics if name not in twins][:-1]
+    shown = dict(logs)
+    for name in spare:
+        if len(figures(shown, digits=3)) <= width:
+            break
+        del shown[name]
+    return figures(shown, digits=3)
+
+
 class Progress:
     """A live bar on a terminal, a line now and then elsewhere.
 
@@ -223,14 +241,16 @@ class Progress:
             from tqdm import tqdm
 
             # The figures are what is looked at, so the bar leaves the line to them.
-            form = "{percentage:3.0f}%|{bar:10}| epoch {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
+            form = "{percentage:3.0f}%|{bar:6}| epoch {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
             self.bar = tqdm(total=epochs, bar_format=form, dynamic_ncols=True, leave=True)
 
     def update(self, done: float, logs: dict[str, float], finished_epoch: bool) -> None:
         """Show that ``done`` epochs (a fraction counts) are over."""
         if self.bar is not None:
             self.bar.n = round(done, 2)
-            self.bar.set_postfix_str(figures(logs, digits=3), refresh=False)
+            # What stands before the figures takes some 40 columns: bar, epoch, clock.
+            width = shutil.get_terminal_size().columns - 42 - 2 * len(str(self.epochs))
+            self.bar.set_postfix_str(fitting(logs, width), refresh=False)
             self.bar.refresh()
             return
         now = time.monotonic()

@@ -213,6 +213,21 @@ def test_silence(backend, data, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_narrow_bar_spares_whole_figures():
+    logs = {"loss": 0.04664, "accuracy": 0.985, "exact_match": 0.929, "val_loss": 0.0482, "val_accuracy": 0.9791}
+    logs["val_exact_match"] = 0.9
+    everything = callbacks_module.fitting(logs, 200)
+    assert everything == (
+        "loss=0.0466, accuracy=0.985, exact_match=0.929, val_loss=0.0482, val_accuracy=0.979, val_exact_match=0.9"
+    )
+    assert callbacks_module.fitting(logs, len(everything)) == everything
+    assert callbacks_module.fitting(logs, len(everything) - 1) == everything.replace(" accuracy=0.985,", "")
+    assert callbacks_module.fitting(logs, 54) == "loss=0.0466, val_loss=0.0482, val_exact_match=0.9"
+    assert callbacks_module.fitting(logs, 5) == "loss=0.0466, val_loss=0.0482, val_exact_match=0.9"
+    logs = {"loss": 1.0, "accuracy": 0.5, "exact_match": 0.25}
+    assert callbacks_module.fitting(logs, 25) == "loss=1, exact_match=0.25"
+
+
 def test_a_live_bar_on_a_terminal(backend, data, monkeypatch):
     x, y = data
 
