@@ -23,8 +23,9 @@ cdef void product(int64_t m, int64_t n, int64_t k, const floating* a, int64_t a_
                 L.add(c + i * ldc, bias, n)
             else:
                 memcpy(c + i * ldc, bias, n * sizeof(floating))
-    # A stored (k, m), its rows a_col apart, is the transposed one.
-    gemm[floating](a_col != 1, False, m, n, k, 1, a, a_row if a_col == 1 else a_col, b, ldb,
+    # A stored (k, m), its rows a_col apart, is the transposed one. The BLAS refuses, with a line on stderr and without
+    # computing, rows closer than they are long, which the single row of a column's transpose has here.
+    gemm[floating](a_col != 1, False, m, n, k, 1, a, max(a_row, k) if a_col == 1 else max(a_col, m), b, ldb,
                    1 if accumulate or bias != NULL else 0, c, ldc)
 
 
@@ -95,7 +96,5 @@ def product_policy():
         while n < 1 << 20 and not blas_pays(n, n, n, itemsize, False):
             n *= 2
         sides.append(n)
-    return (
-        f"own kernels for small sizes, SciPy's BLAS for large ones (squares from {sides[0]} on in float32, "
-        f"{sides[1]} in float64; see docs/backends.md)"
-    )
+    squares = f"{sides[0]} on" if sides[0] == sides[1] else f"{sides[0]} on in float32, {sides[1]} in float64"
+    return f"own kernels for small sizes, SciPy's BLAS for large ones (squares from {squares}; see docs/backends.md)"
