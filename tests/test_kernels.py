@@ -98,6 +98,8 @@ def test_every_kernel_is_in_the_table():
 LINEAR_SIZES = [
     (1, 1, 1), (2, 3, 1), (7, 3, 4), (4, 3, 4), (33, 13, 17), (2, 17, 8), (300, 40, 13), (33, 16, 40), (7, 64, 65),
     (32, 20, 64), (32, 64, 1), (128, 784, 10), (1, 128, 10), (13, 300, 31), (65, 129, 130), (200, 200, 200),
+    # One column on either side over rows enough for the BLAS to be called at the baseline level: a single long row.
+    (1000, 1, 3), (1000, 1, 5), (1000, 5, 1), (1000, 9, 1),
 ]  # fmt: skip
 
 
