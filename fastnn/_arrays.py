@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_beta", "check_dtype", "check_float32", "check_length", "check_shape", "flag", "inner_size", "matrix",
-    "number", "output", "too_large", "vector",
+    "number", "output", "plain", "too_large", "vector",
 ]  # fmt: skip
 
 KINDS = {1: "a vector (1-D array)", 2: "a matrix (2-D array)"}
@@ -51,6 +51,12 @@ def _native(x: Array) -> Array:
     if x.flags.aligned and x.dtype.isnative and not odd:
         return x
     return x.astype(x.dtype.newbyteorder("="), order="C", copy=True)
+
+
+def plain(x: Array, dtype: Any = None) -> Array:
+    """Return ``x`` as the kernels read it, C-contiguous and aligned; a copy only if need be."""
+    array = np.ascontiguousarray(x, dtype)  # which leaves a view from an odd address where it is
+    return array if array.flags.aligned else array.copy()
 
 
 def vector(x: Any, name: str) -> Array:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _backend
+from ._arrays import plain
 from .ops._base import Call, Op, Tensor, Value
 from .ops.activation import ActivationOp
 
@@ -142,13 +143,13 @@ class Loss:
         lengths: ArrayLike | None = None,
     ) -> tuple[float, np.ndarray]:
         """Return the loss and its gradient; see the functions of this module."""
-        p = np.ascontiguousarray(y)
+        p = plain(np.asarray(y))
         if p.dtype not in (np.float32, np.float64):
             raise TypeError(f"y: expected dtype float32 or float64, got {p.dtype}.")
         if p.ndim not in (2, 3) or p.size == 0:
             raise ValueError(f"y: expected a non-empty (B, F) or (B, T, F), got shape {p.shape}.")
         given, is_labels = self.targets(target, p.shape, "target")
-        given = np.ascontiguousarray(given, np.int64 if is_labels else p.dtype)
+        given = plain(given, np.int64 if is_labels else p.dtype)
         steps = p.shape[1] if p.ndim == 3 else 1
         long = check_lengths(lengths, p.shape) if lengths is not None else None
         weight, count = self._weights(weights, mask, long, p.dtype, len(p), steps, p.ndim)
@@ -202,7 +203,7 @@ def check_lengths(lengths: Any, shape: tuple[int, ...]) -> np.ndarray:
         raise ValueError(f"lengths: expected shape ({shape[0]},), one for each sequence, got {array.shape}.")
     if array.size and (array.min() < 0 or array.max() > shape[1]):
         raise ValueError(f"lengths: expected numbers from 0 to T = {shape[1]}, got {array.min()} to {array.max()}.")
-    return np.ascontiguousarray(array, np.int64)
+    return plain(array, np.int64)
 
 
 class MSE(Loss):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _backend
+from ._arrays import plain
 from .losses import Loss, check_lengths
 from .ops._base import Call, Tensor
 
@@ -66,7 +67,7 @@ def get(metric: str | Metric) -> Metric:
 
 
 def _measure(kernel: str, y: ArrayLike, target: ArrayLike, lengths: ArrayLike | None) -> float:
-    p = np.ascontiguousarray(y)
+    p = plain(np.asarray(y))
     if p.dtype not in (np.float32, np.float64):
         raise TypeError(f"y: expected dtype float32 or float64, got {p.dtype}.")
     if p.ndim not in (2, 3) or p.size == 0:
@@ -79,7 +80,7 @@ def _measure(kernel: str, y: ArrayLike, target: ArrayLike, lengths: ArrayLike | 
         raise ValueError(f"target: expected shape {p.shape} or integer classes {p.shape[:-1]}, got {t.shape}.")
     if is_labels and t.size and (t.min() < 0 or t.max() >= p.shape[-1]):
         raise ValueError(f"target: expected class numbers from 0 to {p.shape[-1] - 1}, got {t.min()} to {t.max()}.")
-    t = np.ascontiguousarray(t, np.int64 if is_labels else p.dtype)
+    t = plain(t, np.int64 if is_labels else p.dtype)
     long = check_lengths(lengths, p.shape) if lengths is not None else None
     stats = np.zeros(2)
     binary = p.shape[-1] == 1 and not is_labels

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _backend, saving, training
+from ._arrays import plain
 from .layers._base import Layer
 from .losses import Loss, check_lengths
 from .metrics import Metric
@@ -184,7 +185,7 @@ class Model:
 
     def cast(self, array: np.ndarray) -> np.ndarray:
         """Return an array as the model's dtype, C-contiguous and in native byte order; a copy only if need be."""
-        return np.ascontiguousarray(array, self.dtype)
+        return plain(array, self.dtype)
 
     # -- running ---------------------------------------------------------------------------------------------
 

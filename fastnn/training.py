@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import losses, metrics, optimizers
+from ._arrays import plain
 from .callbacks import Callback, History, Progress
 from .program import Program
 
@@ -442,4 +443,4 @@ def _plain(array: np.ndarray) -> np.ndarray:
     dtype = array.dtype.newbyteorder("=")
     if dtype == np.float16 or dtype.itemsize > 8:
         dtype = np.dtype(np.float64)
-    return np.ascontiguousarray(array, dtype)
+    return plain(array, dtype)

@@ -357,3 +357,27 @@ def test_a_small_net_learns_xor(backend):
     history = net.fit(x, y, epochs=300, batch_size=4, verbose=0)
     assert history.history["accuracy"][-1] == 1.0
     assert_close(net.predict(x), y.astype(float), 0.05)
+
+
+def test_arrays_at_odd_addresses_are_aligned_before_a_kernel_reads_them(backend, rng):
+    """A slice of a file's bytes: NumPy calls it contiguous, but C may not read numbers there."""
+    def odd(array):
+        memory = np.empty(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+        memory[...] = array
+        assert not memory.flags.aligned
+        return memory
+
+    x, dy = rng.standard_normal((2, 8, 3, 4)).astype(np.float32)
+    lengths = np.array([3, 0, 1, 2, 3, 3, 1, 2])
+    results = []
+    for given in (np.array, odd):
+        net = fnn.Sequential(fnn.LSTM(4, 4), fnn.Linear(4, 4), seed=0)
+        y = net.forward(given(x), training=True, lengths=given(lengths))
+        dx = net.backward(given(dy))
+        loss, slope = fnn.losses.mse(given(y), given(dy), lengths=given(lengths))
+        net.compile("sgd", "mse")
+        net.fit(given(x), given(dy), epochs=2, batch_size=3, verbose=0, lengths=given(lengths))
+        assert net.cast(given(x)).flags.aligned
+        results.append((y, dx, loss, slope, net.predict(given(x)), net.vectors.params))
+    for plain, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(plain, other)
