@@ -287,6 +287,7 @@ class Model:
         program.run("forward", named, workspace)
         # The caller may write to what forward returned; a backward pass may still read the output.
         named["output"] = y.copy()
+        named["state"] = self.random_state.copy()  # a fit in between draws other masks
         self._pending = program, workspace, named
         return y
 

@@ -339,6 +339,7 @@ class _Fit:
                 done += self._chunk(done)
         finally:
             self.history.seconds = time.perf_counter() - start
+            model.zero_grad()  # the last batch's would stay those of a layer that is frozen now and not later
             self.progress.close()
             self.runner.release()
             if self.checker is not None:

@@ -381,3 +381,21 @@ def test_arrays_at_odd_addresses_are_aligned_before_a_kernel_reads_them(backend,
         results.append((y, dx, loss, slope, net.predict(given(x)), net.vectors.params))
     for plain, other in zip(*results, strict=True):
         np.testing.assert_array_equal(plain, other)
+
+
+def test_a_fit_between_forward_and_backward_leaves_the_mask(backend):
+    net = fnn.Sequential(fnn.Dropout(0.5), seed=0)
+    net.add(fnn.Linear(4, 4)).add(fnn.Dropout(0.5))
+    net.compile(fnn.SGD(lr=0.0), "mse")
+    x = np.ones((8, 4), np.float32)
+    y = net.forward(x, training=True)
+    net.fit(x, x, verbose=0)
+    net.backward(np.ones_like(y))
+    np.testing.assert_array_equal(net.layers[1].parameters["b"].grad, 2 * (y != 0).sum(axis=0))
+
+
+def test_fit_leaves_no_gradients_behind(backend, rng):
+    net = fnn.Sequential(fnn.Linear(3, 2), seed=0)
+    net.compile("sgd", "mse")
+    net.fit(rng.standard_normal((8, 3)), rng.standard_normal((8, 2)), verbose=0)
+    assert not net.vectors.grads.any()
