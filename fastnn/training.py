@@ -330,10 +330,12 @@ class _Fit:
         model = self.model
         model.stop_training = False
         start = time.perf_counter()
-        for callback in self.callbacks:
-            callback.model = model
-            callback.on_train_begin()
+        begun: list[Callback] = []
         try:
+            for callback in self.callbacks:
+                callback.model = model
+                begun.append(callback)
+                callback.on_train_begin()
             done = 0
             while done < self.epochs and not model.stop_training:
                 done += self._chunk(done)
@@ -344,7 +346,7 @@ class _Fit:
             self.runner.release()
             if self.checker is not None:
                 self.checker.release()
-            for callback in self.callbacks:
+            for callback in begun:
                 callback.on_train_end()
         return self.history
 

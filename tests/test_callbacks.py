@@ -244,3 +244,25 @@ def test_a_live_bar_on_a_terminal(backend, data, monkeypatch):
     assert "| epoch 3.0/3 " in text or "| epoch 3/3 " in text
     assert "val_loss=" in text
     assert text.endswith("\n")
+
+
+def test_a_callback_that_fails_at_the_start_is_still_ended(backend):
+    calls = []
+
+    class Fails(fnn.Callback):
+        def on_train_begin(self):
+            calls.append("begin")
+            raise RuntimeError("no room")
+
+        def on_train_end(self):
+            calls.append("end")
+
+    class Later(fnn.Callback):
+        def on_train_end(self):
+            calls.append("later")
+
+    net = fnn.Sequential(fnn.Linear(1, 1), seed=0)
+    net.compile("sgd", "mse")
+    with pytest.raises(RuntimeError, match="no room"):
+        net.fit([[1.0]], [[1.0]], verbose=0, callbacks=[Fails(), Later()])
+    assert calls == ["begin", "end"]
