@@ -20,6 +20,7 @@ from .ops._base import Graph, Op
 from .optimizers import Optimizer
 from .program import Lowering, Program
 from .seeds import next_seed
+from .summary import summary_table
 from .vectors import Vectors
 
 if TYPE_CHECKING:
@@ -529,21 +530,7 @@ class Model:
         if features is not None:
             graph = self.graph(self._natural_rank(features), features)
             shapes = [value.letters for value in graph.marks]
-        rows = [
-            (str(k), type(layer).__name__, shape, f"{layer.count:,}" + "*" * (layer.count > 0 and not layer.trainable))
-            for k, (layer, shape) in enumerate(zip(self.layers, shapes, strict=True))
-        ]
-        table = [("", "layer", "output", "parameters"), *rows]
-        widths = [max(len(row[k]) for row in table) for k in range(4)]
-        lines = [
-            f"{a:>{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}".rstrip() for a, b, c, d in table
-        ]
-        total = sum(layer.count for layer in self.layers)
-        frozen = sum(layer.count for layer in self.layers if not layer.trainable)
-        lines.insert(1, "-" * max(map(len, lines)))
-        of_them = f", {frozen:,} of them frozen (*)" if frozen else ""
-        lines.append(f"{total:,} parameters{of_them}, {self.dtype}")
-        print_fn("\n".join(lines))
+        print_fn(summary_table(self.layers, shapes, self.dtype))
 
     def _natural_rank(self, features: int) -> int:
         """The rank of input that the layers take: 2 if they can, else 3."""
