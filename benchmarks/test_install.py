@@ -21,8 +21,10 @@ THEIRS = IMPORT.format("import numpy, scipy.linalg.cython_blas")
 def in_fresh_python(code):
     # The package under test, wherever it was imported from.
     path = os.pathsep.join(filter(None, [str(Path(fnn.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    # -P: not the sources of a clone in which this runs, which have no compiled core.
+    command = [sys.executable, "-P", "-c", code]
     done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
+        command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
     )
     return float(done.stdout)
 
