@@ -274,6 +274,7 @@ class KeepBest(fnn.Callback):
         self.best_epoch = 0
         self.best_loss = math.inf
         self._best: dict[str, np.ndarray] | None = None
+        self._saved = False  # Ctrl-C may fall between the copy and the file
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Take a copy of the weights where the validation loss fell."""
@@ -281,12 +282,15 @@ class KeepBest(fnn.Callback):
         loss = logs["val_loss"]
         if loss < self.best_loss:
             self.best_epoch, self.best_loss = self.epochs, loss
+            self._saved = False
             self._best = self.model.state_dict()
             self.folder.save_model(self.model, self.metadata)
+            self._saved = True
 
     def restore(self, model: Any) -> None:
-        """Give ``model`` the best weights; without one finished epoch save those that it has."""
-        if self._best is None:
-            self.folder.save_model(model, self.metadata)
-        else:
+        """Give ``model`` the best weights, or without a finished epoch leave it those it has; the file holds them too."""
+        if self._best is not None:
             model.load_state_dict(self._best)
+        if not self._saved:
+            self.folder.save_model(model, self.metadata)
+            self._saved = True
