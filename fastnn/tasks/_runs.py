@@ -288,7 +288,7 @@ class KeepBest(fnn.Callback):
             self._saved = True
 
     def restore(self, model: Any) -> None:
-        """Give ``model`` the best weights, or without a finished epoch leave it those it has; the file holds them too."""
+        """Give ``model`` the best weights, if an epoch finished; in any case the file holds what it then has."""
         if self._best is not None:
             model.load_state_dict(self._best)
         if not self._saved:
