@@ -10,6 +10,7 @@ FASTNN_SANITIZE=1          AddressSanitizer and UndefinedBehaviorSanitizer
 
 import glob
 import os
+import re
 import sys
 
 from setuptools import Extension, setup
@@ -49,6 +50,22 @@ def write_blas_int():
         file.write("from scipy.linalg.cython_blas cimport blas_int\n" if own_type else "ctypedef int blas_int\n")
 
 
+def read_by(path, seen):
+    """Collect the project's files that a source includes or cimports, so that a change of one rebuilds no others."""
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    names = re.findall(r'(?:include|extern from) "([\w.]+)"', text)
+    names += [name + ".pxd" for name in re.findall(r"^(?:from|cimport) (?:fastnn\._compiled\.)?(\w+)", text, re.M)]
+    names.append(os.path.basename(path)[:-4] + ".pxd")
+    for name in names:
+        for folder in ("src_cython", "fastnn/_compiled"):
+            found = f"{folder}/{name}"
+            if os.path.exists(found) and found not in seen:
+                seen.add(found)
+                read_by(found, seen)
+    return seen
+
+
 def extensions():
     import numpy
     from Cython.Build import cythonize
@@ -56,14 +73,12 @@ def extensions():
     write_blas_int()
 
     compile_args, link_args = compiler_flags()
-    patterns = "src_cython/*.h", "src_cython/*.p?[di]", "fastnn/_compiled/*.pxd"
-    headers = [path for pattern in patterns for path in glob.glob(pattern)]
     modules = [
         Extension(
             "fastnn._compiled." + os.path.basename(path)[:-4],
             [path],
             include_dirs=[numpy.get_include(), "src_cython"],
-            depends=headers,  # or a changed header would not be rebuilt
+            depends=sorted(read_by(path, set())),  # or a changed header would not be rebuilt
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_25_API_VERSION")],
             extra_compile_args=compile_args,
             extra_link_args=link_args,
