@@ -27,23 +27,8 @@ cdef enum:
     B_DY, B_DH_N, B_DC_N, B_X, B_W_IH, B_W_HH, B_W_IH_R, B_W_HH_R, B_H0, B_C0, B_LENGTHS, B_SAVED
     B_DX, B_DW_IH, B_DW_HH, B_DB, B_DW_IH_R, B_DW_HH_R, B_DB_R, B_DH0, B_DC0, B_SCRATCH
 
-cdef struct shape_t:
-    int64_t B, T, I, H, D
-    int64_t VL        # lanes of a vector
-    int64_t units     # units in a group of the step's weights
-    int64_t group     # rows in a group of a product's matrix
-    int64_t x_rows, h_rows, z_rows  # rows of lanes from one step to the next: I, D H, 4H, or one more
-
-
-cdef inline int64_t apart(int64_t rows) noexcept nogil:
-    """Rows from one step to the next. The weight gradients read the same rows of all steps: were those a multiple of
-    2 KiB apart, they would push each other out of the cache."""
-    return rows + (rows % 16 == 0)
-
-
-cdef void complete(shape_t* s, const leaf_t* L) noexcept nogil:
-    s.VL, s.units, s.group = L.VL, L.STEP_UNITS, L.PRODUCT_GROUP
-    s.x_rows, s.h_rows, s.z_rows = apart(s.I), apart(s.D * s.H), apart(4 * s.H)
+cdef enum:
+    GATES = 4  # i, f, g, o
 
 
 cdef inline double gate_factor(int64_t gate) noexcept nogil:
@@ -51,48 +36,7 @@ cdef inline double gate_factor(int64_t gate) noexcept nogil:
     return 2.8853900817779268147 if gate == 2 else -1.4426950408889634074
 
 
-cdef inline int64_t up(int64_t n, int64_t to) noexcept nogil:
-    """n, rounded up to a multiple of ``to``."""
-    return (n + to - 1) // to * to
-
-
-cdef inline void* aligned(void* p) noexcept nogil:
-    """The first place from p on that starts a line of the cache; sizes leave room for it."""
-    return <void*>((<size_t>p + 63) // 64 * 64)
-
-
-cdef inline floating* take(floating** free, int64_t n) noexcept nogil:
-    """Take n elements from a scratch, and let the rest begin on a line of the cache again."""
-    cdef floating* taken = free[0]
-    free[0] += up(n, 64 // sizeof(floating))
-    return taken
-
-
-cdef int64_t longest(const int64_t* lengths, int64_t n, int64_t T) noexcept nogil:
-    """The number of steps that a block needs."""
-    cdef int64_t i, steps = 0
-    if lengths == NULL:
-        return T
-    for i in range(n):
-        steps = max(steps, lengths[i])
-    return min(steps, T)
-
-
-cdef void clear_padding(shape_t* s, const int64_t* lengths, int64_t n, floating* y, int64_t features) noexcept nogil:
-    """y (n, T, features) = 0 at the steps past each length."""
-    cdef int64_t i, steps
-    for i in range(n):
-        steps = min(lengths[i], s.T)
-        memset(y + (i * s.T + steps) * features, 0, (s.T - steps) * features * sizeof(floating))
-
-
-cdef void fill_shape(shape_t* s, args_t* a, int x, int w_hh, int w_hh_r, const leaf_t* L) noexcept nogil:
-    s.B, s.T, s.I = a.t[x].n[0], a.t[x].n[1], a.t[x].n[2]
-    s.H = a.t[w_hh].n[0]
-    s.D = 1 if a.t[w_hh_r].data == NULL else 2
-    complete(s, L)
-
-
+include "recurrent.pxi"
 include "lstm_lanes.pxi"
 include "lstm_rows.pxi"
 

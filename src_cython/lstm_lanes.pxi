@@ -17,12 +17,13 @@ cdef int64_t scratch_lanes(shape_t* s) noexcept nogil:
 
 # ------------------------------------------------------------------------------------------------ weights, repacked
 
-cdef void pack_step(shape_t* s, const floating* w_ih, const floating* w_hh, int64_t I, floating* out) noexcept nogil:
+cdef void pack_step(const leaf_t* L, int64_t H, const floating* w_ih, const floating* w_hh, int64_t I,
+                    floating* out) noexcept nogil:
     """Groups of units, each [k][unit][gate]: k runs over the I rows of w_ih, then over those of w_hh."""
-    cdef int64_t u = 0, k, j, gate, units, H = s.H
+    cdef int64_t u = 0, k, j, gate, units
     cdef const floating* row
     while u < H:
-        units = s.units if u + s.units <= H else (2 if u + 2 <= H else 1)
+        units = L.STEP_UNITS if u + L.STEP_UNITS <= H else (2 if u + 2 <= H else 1)
         for k in range(I + H):
             row = (w_ih + k * 4 * H if k < I else w_hh + (k - I) * 4 * H) + u
             for j in range(units):
@@ -30,88 +31,6 @@ cdef void pack_step(shape_t* s, const floating* w_ih, const floating* w_hh, int6
                     out[4 * j + gate] = row[gate * H + j] * <floating>gate_factor(gate)
             out += 4 * units
         u += units
-
-
-cdef void pack_gates(shape_t* s, const floating* b, floating* out) noexcept nogil:
-    """(4, H) -> (H, 4), for the step."""
-    cdef int64_t u, gate
-    for u in range(s.H):
-        for gate in range(4):
-            out[4 * u + gate] = b[gate * s.H + u] * <floating>gate_factor(gate)
-
-
-cdef void pack_product(shape_t* s, const floating* w, int64_t rows, bint transposed, floating* out) noexcept nogil:
-    """The matrix (rows, 4H) of a product in groups of [k][row], gates interleaved; or its transpose, for the step."""
-    cdef int64_t H = s.H, M = 4 * H if transposed else rows, K = rows if transposed else 4 * H
-    cdef int64_t groups = (M + s.group - 1) // s.group, group, count, k, i, first = 0
-    for group in range(groups):
-        count = M // groups + (group < M % groups)
-        for k in range(K):
-            for i in range(first, first + count):
-                if transposed:
-                    out[0] = w[k * 4 * H + i % 4 * H + i // 4] * <floating>gate_factor(i % 4)
-                else:
-                    out[0] = w[i * 4 * H + k % 4 * H + k // 4]
-                out += 1
-        first += count
-
-
-cdef void unpack_gradient(shape_t* s, const floating* sums, int64_t ld, int64_t rows, floating* dw,
-                          bint accumulate) noexcept nogil:
-    """dw (rows, 4, H) from the sums (H, 4, ld)."""
-    cdef int64_t k, gate, u, H = s.H
-    cdef floating value
-    for k in range(rows):
-        for gate in range(4):
-            for u in range(H):
-                value = sums[(4 * u + gate) * ld + k]
-                dw[0] = dw[0] + value if accumulate else value
-                dw += 1
-
-
-# --------------------------------------------------------------------------------------------------- pieces of a block
-
-cdef void state_in(const leaf_t* L, shape_t* s, const floating* state, int64_t first, int64_t n, int64_t direction,
-                   floating* out, int64_t vectors) noexcept nogil:
-    """One direction's columns of a state (B, D H) as lanes; zeros for None."""
-    if state == NULL:
-        memset(out, 0, s.H * vectors * s.VL * sizeof(floating))
-    else:
-        L.to_lanes(state + first * s.D * s.H + direction * s.H, s.D * s.H, n, s.H, out, vectors)
-
-
-cdef void state_out(const leaf_t* L, shape_t* s, const floating* lanes, int64_t first, int64_t n, int64_t direction,
-                    floating* state, int64_t vectors) noexcept nogil:
-    if state != NULL:
-        L.from_lanes(lanes, vectors, n, s.H, state + first * s.D * s.H + direction * s.H, s.D * s.H)
-
-
-cdef void steps_in(const leaf_t* L, const floating* x, int64_t stride, int64_t n, int64_t steps, int64_t features,
-                   int64_t rows, floating* out, int64_t vectors) noexcept nogil:
-    """(n, steps, features), examples ``stride`` apart, as lanes whose steps are ``rows`` apart."""
-    cdef int64_t t
-    if rows == features:
-        L.to_lanes(x, stride, n, steps * features, out, vectors)
-        return
-    for t in range(steps):
-        L.to_lanes(x + t * features, stride, n, features, out + t * rows * vectors * L.VL, vectors)
-
-
-cdef void steps_out(const leaf_t* L, const floating* lanes, int64_t rows, int64_t n, int64_t steps, int64_t features,
-                    floating* y, int64_t stride, int64_t vectors) noexcept nogil:
-    cdef int64_t t
-    if rows == features:
-        L.from_lanes(lanes, vectors, n, steps * features, y, stride)
-        return
-    for t in range(steps):
-        L.from_lanes(lanes + t * rows * vectors * L.VL, vectors, n, features, y + t * features, stride)
-
-
-cdef void mark_live(const int64_t* lengths, int64_t n, int64_t t, int64_t LB, floating* live) noexcept nogil:
-    """1 in the lanes whose sequence reaches step t, else 0."""
-    cdef int64_t i
-    for i in range(LB):
-        live[i] = 1 if i < n and t < lengths[i] else 0
 
 
 # ------------------------------------------------------------------------------------------------------------ forward
@@ -137,10 +56,10 @@ cdef void forward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) noe
         bias[d] = take(&free, 4 * H)
         pack_gates(s, <floating*>a.t[F_B + 3 * d].data, bias[d])
         if repeated:  # the product with x is made once, apart from the steps
-            pack_step(s, <floating*>NULL, <floating*>a.t[F_W_HH + 3 * d].data, 0, weights[d])
+            pack_step(L, H, <floating*>NULL, <floating*>a.t[F_W_HH + 3 * d].data, 0, weights[d])
             pack_product(s, <floating*>a.t[F_W_IH + 3 * d].data, I, True, projection[d])
         else:
-            pack_step(s, <floating*>a.t[F_W_IH + 3 * d].data, <floating*>a.t[F_W_HH + 3 * d].data, I, weights[d])
+            pack_step(L, H, <floating*>a.t[F_W_IH + 3 * d].data, <floating*>a.t[F_W_HH + 3 * d].data, I, weights[d])
     xs = take(&free, (1 if repeated else T) * s.x_rows * LB)
     hs = take(&free, T * s.h_rows * LB)
     first = 0
@@ -213,14 +132,6 @@ cdef void forward_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, i
 
 # ----------------------------------------------------------------------------------------------------------- backward
 
-cdef struct sums_t:
-    # One direction's weight gradients while they grow: (H, 4, ld) with the row of the weight last.
-    void *ih
-    void *hh
-    void *b
-    int64_t ld_ih, ld_hh
-
-
 cdef void backward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) noexcept nogil:
     cdef int64_t H = s.H, I = s.I, D = s.D, T = s.T, LB = 2 * s.VL, first, n, vectors, steps, d, t
     cdef bint repeated = a.t[B_X].repeated, want_dw = a.t[B_DW_IH].data != NULL
@@ -247,13 +158,7 @@ cdef void backward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) no
         for_x[d] = take(&free, 4 * H * I)
         if dx != NULL:
             pack_product(s, <floating*>a.t[B_W_IH + 2 * d].data, I, False, for_x[d])
-        sums[d].ld_ih, sums[d].ld_hh = up(I, 4), up(H, 4)
-        sums[d].ih = take(&free, 4 * H * sums[d].ld_ih)
-        sums[d].hh = take(&free, 4 * H * sums[d].ld_hh)
-        sums[d].b = take(&free, 4 * H)
-        memset(sums[d].ih, 0, 4 * H * sums[d].ld_ih * sizeof(floating))
-        memset(sums[d].hh, 0, 4 * H * sums[d].ld_hh * sizeof(floating))
-        memset(sums[d].b, 0, 4 * H * sizeof(floating))
+        begin_sums(s, &sums[d], &free)
     xs = take(&free, (1 if repeated else T) * s.x_rows * LB)
     dys = take(&free, T * s.h_rows * LB)
     dxs = take(&free, max(T, <int64_t>1) * s.x_rows * LB)
@@ -285,11 +190,8 @@ cdef void backward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) no
         first += n
     if want_dw:
         for d in range(D):
-            unpack_gradient(s, <floating*>sums[d].ih, sums[d].ld_ih, I, <floating*>a.t[B_DW_IH + 3 * d].data,
-                            accumulate)
-            unpack_gradient(s, <floating*>sums[d].hh, sums[d].ld_hh, H, <floating*>a.t[B_DW_HH + 3 * d].data,
-                            accumulate)
-            unpack_gradient(s, <floating*>sums[d].b, 1, 1, <floating*>a.t[B_DB + 3 * d].data, accumulate)
+            end_sums(s, &sums[d], <floating*>a.t[B_DW_IH + 3 * d].data, <floating*>a.t[B_DW_HH + 3 * d].data,
+                     <floating*>a.t[B_DB + 3 * d].data, accumulate)
 
 
 cdef void backward_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t first, int64_t n,

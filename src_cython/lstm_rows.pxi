@@ -1,7 +1,4 @@
 # The LSTM on rows: one vector holds units of one example, for batches too small to fill a vector. Included by lstm.pyx.
-#
-# States are padded to ``width``, a whole number of vectors, each gate of a step too. Arrays of all steps are (T, B, .),
-# so that the rows of one step, and those of all steps but one, are consecutive.
 
 cdef enum:
     STEPS_AT_ONCE = 128  # steps whose gates are in memory at the same time when nothing is saved
@@ -17,42 +14,6 @@ cdef int64_t scratch_rows(shape_t* s) noexcept nogil:
     cdef int64_t forward = (s.I + s.H + 1) * 4 * width + s.B * (chunk * 6 * width + 6 * width)
     cdef int64_t backward = 4 * s.H * (width + s.I) + s.B * (s.T * 4 * s.H + 4 * s.H + 3 * width)
     return max(forward, backward) + pieces
-
-
-cdef floating* pad_gates(const floating* w, int64_t rows, int64_t H, int64_t width, floating** free) noexcept nogil:
-    """w (rows, 4, H) as (rows, 4, width)."""
-    cdef floating* out = take(free, rows * 4 * width)
-    cdef int64_t i
-    for i in range(rows * 4):
-        memcpy(out + i * width, w + i * H, H * sizeof(floating))
-        memset(out + i * width + H, 0, (width - H) * sizeof(floating))
-    return out
-
-
-cdef void rows_in(shape_t* s, const floating* state, int64_t d, int64_t width, floating* out) noexcept nogil:
-    """One direction's columns of a state (B, D H) as (B, width); zeros for None."""
-    cdef int64_t i
-    memset(out, 0, s.B * width * sizeof(floating))
-    if state != NULL:
-        for i in range(s.B):
-            memcpy(out + i * width, state + (i * s.D + d) * s.H, s.H * sizeof(floating))
-
-
-cdef void rows_out(shape_t* s, const floating* rows, int64_t d, int64_t width, floating* state) noexcept nogil:
-    cdef int64_t i
-    if state != NULL:
-        for i in range(s.B):
-            memcpy(state + (i * s.D + d) * s.H, rows + i * width, s.H * sizeof(floating))
-
-
-cdef void recur(const leaf_t* L, int64_t m, int64_t n, int64_t k, const floating* a, int64_t a_row, const floating* b,
-                floating* c, int64_t ldc, bint back) noexcept nogil:
-    """c += a b, the rows of b (k, n) taken from the last to the first with ``back``: a walk to and fro over weights
-    larger than a cache finds there what it saw last."""
-    if back:
-        L.gemm(m, n, k, a + (k - 1), a_row, -1, b + (k - 1) * n, -n, NULL, c, ldc, True)
-    else:
-        L.gemm(m, n, k, a, a_row, 1, b, n, NULL, c, ldc, True)
 
 
 # ------------------------------------------------------------------------------------------------------------ forward
@@ -152,12 +113,10 @@ cdef void backward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_
     cdef bint want_dx = a.t[B_DX].data != NULL, summed = want_dx and a.t[B_DX].n[1] != T
     cdef bint want_sum = summed or a.t[B_X].repeated, has_dy = a.t[B_DY].data != NULL
     cdef const int64_t* lengths = <int64_t*>a.t[B_LENGTHS].data
-    cdef const floating* w_ih = <floating*>a.t[B_W_IH + 2 * d].data
     cdef const floating* dy = NULL
     cdef const floating* cs = gates + T * 4 * size
     cdef const floating* hs = cs + T * size
     cdef const floating* c_prev
-    cdef floating* dx = <floating*>a.t[B_DX].data
     cdef floating* for_h = take(&free, 4 * H * width)
     cdef floating* for_x = take(&free, 4 * H * I)
     cdef floating* dz = take(&free, T * B * 4 * H)
@@ -192,45 +151,7 @@ cdef void backward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_
     rows_out(s, dh, d, width, <floating*>a.t[B_DH0].data)
     rows_out(s, dc, d, width, <floating*>a.t[B_DC0].data)
     if want_dx:
-        L.transpose(w_ih, 4 * H, I, 4 * H, for_x, I)
-        if summed:
-            product(B, I, 4 * H, dz_sum, 4 * H, 1, for_x, I, <floating*>NULL, dx, I, d > 0)
-        else:
-            for i in range(B):
-                product(steps, I, 4 * H, dz + i * 4 * H, B * 4 * H, 1, for_x, I, <floating*>NULL, dx + i * T * I, I,
-                        d > 0)
-                if d == 0:
-                    memset(dx + (i * T + steps) * I, 0, (T - steps) * I * sizeof(floating))
+        rows_dx(L, s, a, d, steps, dz, dz_sum, for_x)
     if a.t[B_DW_IH].data != NULL:
-        rows_gradients(L, s, a, d, steps, hs, dz, dz_sum)
-
-
-cdef void rows_gradients(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t steps, const floating* hs,
-                         const floating* dz, const floating* dz_sum) noexcept nogil:
-    """The gradients of one direction's parameters, by products over all steps."""
-    cdef int64_t B = s.B, T = s.T, I = s.I, H = s.H, width = up(H, s.VL), i
-    cdef const floating* x = <floating*>a.t[B_X].data
-    cdef const floating* h0 = <floating*>a.t[B_H0].data
-    cdef floating* dw_ih = <floating*>a.t[B_DW_IH + 3 * d].data
-    cdef floating* dw_hh = <floating*>a.t[B_DW_HH + 3 * d].data
-    cdef bint add = a.accumulate
-    L.col_sum(dz, steps * B, 4 * H, a.t[B_DB + 3 * d].data, add)
-    if steps * B == 0:
-        if not add:
-            memset(dw_ih, 0, 4 * H * I * sizeof(floating))
-            memset(dw_hh, 0, 4 * H * H * sizeof(floating))
-        return
-    if a.t[B_X].repeated:
-        product(I, 4 * H, B, x, 1, I, dz_sum, 4 * H, <floating*>NULL, dw_ih, 4 * H, add)
-    else:
-        for i in range(B):
-            product(I, 4 * H, steps, x + i * T * I, 1, I, dz + i * 4 * H, B * 4 * H, <floating*>NULL, dw_ih, 4 * H,
-                    add or i > 0)
-    # The state before a step is that after the step taken before it, and h0 at the first.
-    if d == 0:
-        product(H, 4 * H, (steps - 1) * B, hs, 1, width, dz + B * 4 * H, 4 * H, <floating*>NULL, dw_hh, 4 * H, add)
-    else:
-        product(H, 4 * H, (steps - 1) * B, hs + B * width, 1, width, dz, 4 * H, <floating*>NULL, dw_hh, 4 * H, add)
-    if h0 != NULL:
-        product(H, 4 * H, B, h0 + d * H, 1, s.D * H, dz if d == 0 else dz + (steps - 1) * B * 4 * H, 4 * H,
-                <floating*>NULL, dw_hh, 4 * H, True)
+        rows_input_gradients(L, s, a, d, steps, dz, dz_sum)
+        rows_state_gradients(s, a, d, steps, hs, dz)

@@ -2,33 +2,18 @@
 
 import numpy as np
 
+from ._recurrent import begin, part, split_saved, walk
 from .activation import sigmoid
 from .linear import write
 
 __all__ = ["lstm_backward", "lstm_forward", "lstm_sizes"]
 
+SAVED = (4, 1, 1)  # for each step: the gates after their activations, c and h
+
 
 def lstm_sizes(B, T, I, H, D, training, itemsize):
     """Elements of ``saved`` (0 unless training) and ``scratch`` that a call of this shape needs."""
     return (D * T * B * 6 * H if training else 0), 0
-
-
-def split_saved(saved, B, T, H, direction):
-    """Views of one direction's share: gates (T, B, 4H) after their activations, c and h (T, B, H)."""
-    size = T * B * H
-    own = saved[direction * 6 * size : (direction + 1) * 6 * size]
-    gates, c, h = own[: 4 * size], own[4 * size : 5 * size], own[5 * size :]
-    return gates.reshape(T, B, 4 * H), c.reshape(T, B, H), h.reshape(T, B, H)
-
-
-def part(array, direction, H):
-    """The columns of one direction in an array (..., D * H); None stays None."""
-    return None if array is None else array[..., direction * H : (direction + 1) * H]
-
-
-def walk(T, direction):
-    """The steps in the order in which a direction takes them."""
-    return range(T) if direction == 0 else range(T - 1, -1, -1)
 
 
 def lstm_forward(x, w_ih, w_hh, b, w_ih_r, w_hh_r, b_r, h0, c0, lengths, y, h_n, c_n, saved, scratch):
@@ -47,10 +32,9 @@ def lstm_forward(x, w_ih, w_hh, b, w_ih_r, w_hh_r, b_r, h0, c0, lengths, y, h_n,
     H = w_hh.shape[0]
     directions = [(w_ih, w_hh, b)] + ([(w_ih_r, w_hh_r, b_r)] if w_ih_r is not None else [])
     for direction, (w, u, bias) in enumerate(directions):
-        h = np.zeros((B, H), dtype=x.dtype) if h0 is None else part(h0, direction, H)
-        c = np.zeros((B, H), dtype=x.dtype) if c0 is None else part(c0, direction, H)
+        h, c = (begin(state, direction, B, H, x.dtype) for state in (h0, c0))
         if saved is not None:
-            gates, cs, hs = split_saved(saved, B, T, H, direction)
+            gates, cs, hs = split_saved(saved, B, T, H, direction, SAVED)
         for t in walk(T, direction):
             z = x[:, t] @ w + h @ u + bias
             i, f, o = (sigmoid(z[:, k * H : (k + 1) * H]) for k in (0, 1, 3))
@@ -90,10 +74,9 @@ def lstm_backward(dy, dh_n, dc_n, x, w_ih, w_hh, w_ih_r, w_hh_r, h0, c0, lengths
         directions.append((w_ih_r, w_hh_r, dw_ih_r, dw_hh_r, db_r))
     dx_sum = np.zeros((B, T, I), dtype=x.dtype)
     for direction, (w, u, dw, du, dbias) in enumerate(directions):
-        gates, cs, hs = split_saved(saved, B, T, H, direction)
+        gates, cs, hs = split_saved(saved, B, T, H, direction, SAVED)
         steps = list(walk(T, direction))
-        dh = np.zeros((B, H), dtype=x.dtype) if dh_n is None else part(dh_n, direction, H).copy()
-        dc = np.zeros((B, H), dtype=x.dtype) if dc_n is None else part(dc_n, direction, H).copy()
+        dh, dc = (begin(state, direction, B, H, x.dtype) for state in (dh_n, dc_n))
         dz = np.zeros((T, B, 4 * H), dtype=x.dtype)
         h_prev = np.zeros((T, B, H), dtype=x.dtype)
         for position in range(T - 1, -1, -1):

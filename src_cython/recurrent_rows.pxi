@@ -1,0 +1,98 @@
+# Examples one after another, vectors over the units of one. Included by recurrent.pxi.
+#
+# States are padded to ``width``, a whole number of vectors, each gate of a step too. Arrays of all steps are (T, B, .),
+# so that the rows of one step, and those of all steps but one, are consecutive.
+
+cdef floating* pad_gates(const floating* w, int64_t rows, int64_t H, int64_t width, floating** free) noexcept nogil:
+    """w (rows, GATES, H) as (rows, GATES, width)."""
+    cdef floating* out = take(free, rows * GATES * width)
+    cdef int64_t i
+    for i in range(rows * GATES):
+        memcpy(out + i * width, w + i * H, H * sizeof(floating))
+        memset(out + i * width + H, 0, (width - H) * sizeof(floating))
+    return out
+
+
+cdef void rows_in(shape_t* s, const floating* state, int64_t d, int64_t width, floating* out) noexcept nogil:
+    """One direction's columns of a state (B, D H) as (B, width); zeros for None."""
+    cdef int64_t i
+    memset(out, 0, s.B * width * sizeof(floating))
+    if state != NULL:
+        for i in range(s.B):
+            memcpy(out + i * width, state + (i * s.D + d) * s.H, s.H * sizeof(floating))
+
+
+cdef void rows_out(shape_t* s, const floating* rows, int64_t d, int64_t width, floating* state) noexcept nogil:
+    cdef int64_t i
+    if state != NULL:
+        for i in range(s.B):
+            memcpy(state + (i * s.D + d) * s.H, rows + i * width, s.H * sizeof(floating))
+
+
+cdef void recur(const leaf_t* L, int64_t m, int64_t n, int64_t k, const floating* a, int64_t a_row, const floating* b,
+                floating* c, int64_t ldc, bint back) noexcept nogil:
+    """c += a b, the rows of b (k, n) taken from the last to the first with ``back``: a walk to and fro over weights
+    larger than a cache finds there what it saw last."""
+    if back:
+        L.gemm(m, n, k, a + (k - 1), a_row, -1, b + (k - 1) * n, -n, NULL, c, ldc, True)
+    else:
+        L.gemm(m, n, k, a, a_row, 1, b, n, NULL, c, ldc, True)
+
+
+# --------------------------------------------------------------------------------------- backward, all steps together
+#
+# dz (T, B, GATES H) is dense; of a repeated x, or where dx is summed over time, dz_sum (B, GATES H) is its sum over T.
+
+cdef void rows_dx(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t steps, const floating* dz,
+                  const floating* dz_sum, floating* for_x) noexcept nogil:
+    """dx, written by the first direction and added to by the second; ``for_x`` holds GATES H I elements."""
+    cdef int64_t B = s.B, T = s.T, I = s.I, N = GATES * s.H, i
+    cdef floating* dx = <floating*>a.t[B_DX].data
+    L.transpose(a.t[B_W_IH + 2 * d].data, N, I, N, for_x, I)
+    if a.t[B_DX].n[1] != T:
+        product(B, I, N, dz_sum, N, 1, for_x, I, <floating*>NULL, dx, I, d > 0)
+        return
+    for i in range(B):
+        product(steps, I, N, dz + i * N, B * N, 1, for_x, I, <floating*>NULL, dx + i * T * I, I, d > 0)
+        if d == 0:
+            memset(dx + (i * T + steps) * I, 0, (T - steps) * I * sizeof(floating))
+
+
+cdef void rows_input_gradients(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t steps, const floating* dz,
+                               const floating* dz_sum) noexcept nogil:
+    """The gradients of one direction's w_ih and, unless NULL, b."""
+    cdef int64_t B = s.B, T = s.T, I = s.I, N = GATES * s.H, i
+    cdef const floating* x = <floating*>a.t[B_X].data
+    cdef floating* dw = <floating*>a.t[B_DW_IH + 3 * d].data
+    cdef bint add = a.accumulate
+    if a.t[B_DB + 3 * d].data != NULL:
+        L.col_sum(dz, steps * B, N, a.t[B_DB + 3 * d].data, add)
+    if steps * B == 0:
+        if not add:
+            memset(dw, 0, N * I * sizeof(floating))
+    elif a.t[B_X].repeated:
+        product(I, N, B, x, 1, I, dz_sum, N, <floating*>NULL, dw, N, add)
+    else:
+        for i in range(B):
+            product(I, N, steps, x + i * T * I, 1, I, dz + i * N, B * N, <floating*>NULL, dw, N, add or i > 0)
+
+
+cdef void rows_state_gradients(shape_t* s, args_t* a, int64_t d, int64_t steps, const floating* hs,
+                               const floating* dz) noexcept nogil:
+    """The gradient of one direction's w_hh from its states hs (T, B, width)."""
+    cdef int64_t B = s.B, H = s.H, N = GATES * H, width = up(H, s.VL)
+    cdef const floating* h0 = <floating*>a.t[B_H0].data
+    cdef floating* dw = <floating*>a.t[B_DW_HH + 3 * d].data
+    cdef bint add = a.accumulate
+    if steps * B == 0:
+        if not add:
+            memset(dw, 0, N * H * sizeof(floating))
+        return
+    # The state before a step is that after the step taken before it, and h0 at the first.
+    if d == 0:
+        product(H, N, (steps - 1) * B, hs, 1, width, dz + B * N, N, <floating*>NULL, dw, N, add)
+    else:
+        product(H, N, (steps - 1) * B, hs + B * width, 1, width, dz, N, <floating*>NULL, dw, N, add)
+    if h0 != NULL:
+        product(H, N, B, h0 + d * H, 1, s.D * H, dz if d == 0 else dz + (steps - 1) * B * N, N, <floating*>NULL, dw, N,
+                True)
