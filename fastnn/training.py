@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Iterable, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import losses, metrics, optimizers
-from ._arrays import plain
 from .callbacks import Callback, History, Progress
-from .program import Program
+from .data import Data
+from .running import Runner, figures
 
 if TYPE_CHECKING:
     from .losses import Loss
@@ -61,154 +58,6 @@ def compile_model(
     model.forget_programs()
 
 
-class Data:
-    """Checked arrays of examples, and how they pass into batches.
-
-    Parameters
-    ----------
-    model : Model
-        Compiled.
-    x, y, lengths
-        As for ``fit``.
-    finite : bool
-        Refuse NaN and infinity.
-    name : str
-        Put before the names in messages.
-    """
-
-    def __init__(self, model: Model, x: Any, y: Any, lengths: Any, finite: bool = True, name: str = "") -> None:
-        assert model.loss is not None
-        self.model = model
-        self.x = model.check_input(x, name + "x")
-        if len(self.x) == 0:
-            raise ValueError(f"{name}x: expected at least one example, got shape {self.x.shape}.")
-        graph = model.graph(self.x.ndim, self.x.shape[-1])
-        template = graph.outputs[0].shape
-        shape = (len(self.x), *(self.x.shape[1] if s is None else s for s in template[1:]))
-        raw = np.asarray(y)
-        if raw.ndim and len(raw) != len(self.x):
-            raise ValueError(f"{name}y: expected {len(self.x)} examples, as x has, got {len(raw)}.")
-        self.y, self.is_labels = model.loss.targets(raw, shape, name + "y")
-        self.lengths = None if lengths is None else losses.check_lengths(lengths, self.x.shape)
-        if finite:
-            for label, array in ((name + "x", self.x), (name + "y", self.y)):
-                _check_finite(label, array, model.dtype)
-        if not self.is_labels:
-            model.loss.check_range(self.y, name + "y")
-        # The kernels gather rows of plain memory in native byte order.
-        self.x, self.y = _plain(self.x), _plain(self.y)
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    @property
-    def ragged(self) -> bool:
-        """Whether there are lengths."""
-        return self.lengths is not None
-
-
-class Batch:
-    """A program for one batch size, with the arrays that its batches are gathered into."""
-
-    def __init__(self, data: Data, size: int, mode: str, stats: np.ndarray) -> None:
-        model = data.model
-        shape = (size, *data.x.shape[1:])
-        self.size = size
-        self.program: Program = model.program(shape, mode, ragged=data.ragged, labels=data.is_labels)
-        x = np.empty(shape, model.dtype)
-        y = np.empty((size, *data.y.shape[1:]), np.int64 if data.is_labels else model.dtype)
-        named: dict[str, np.ndarray | None] = {**model.memory(), "input": x, "stats": stats}
-        named["labels" if data.is_labels else "target"] = y
-        self.gathers = [(data.x, x), (data.y, y)]
-        if data.lengths is not None:
-            named["lengths"] = lengths = np.empty(size, np.int64)
-            self.gathers.append((data.lengths, lengths))
-        if mode == "fit":
-            assert model.optimizer is not None
-            named |= {"segments": model.vectors.segments(), **model.optimizer.memory()}
-        self.arrays = self.program.arrays(named)
-        self.workspace = self.program.take()
-
-    def release(self) -> None:
-        """Give the workspace back."""
-        self.program.give(self.workspace)
-
-
-class Interrupt:
-    """Hold Ctrl-C back while a slice runs and is recorded, so that it stops at a whole batch on either backend.
-
-    Used as a context manager around both; :meth:`deliver` afterwards does what Ctrl-C would have done. Outside the
-    main thread, where no signal arrives, it does nothing.
-    """
-
-    def __init__(self) -> None:
-        self._before: Any = None
-        self._arrived: tuple[Any, ...] | None = None
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            before = signal.getsignal(signal.SIGINT)
-            if callable(before):
-                self._before = before
-                signal.signal(signal.SIGINT, self._note)
-
-    def _note(self, *arguments: Any) -> None:
-        self._arrived = arguments
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._before is not None:
-            before, self._before = self._before, None
-            signal.signal(signal.SIGINT, before)
-
-    def deliver(self) -> None:
-        """Hand on a signal that came during the slice: usually this raises KeyboardInterrupt."""
-        if self._arrived is not None:
-            arguments, self._arrived = self._arrived, None
-            handler = signal.getsignal(signal.SIGINT)
-            if callable(handler):
-                handler(*arguments)
-
-
-class Runner:
-    """Run a program over examples in a given order, epoch after epoch, in slices."""
-
-    def __init__(self, data: Data, batch_size: int, mode: str) -> None:
-        n = len(data)
-        model = data.model
-        self.per_epoch = n
-        self.interrupt = Interrupt()
-        # A mean is weighed over the batches; sums of batches add up to the sum over all examples.
-        self.adds_up = model.loss is not None and model.loss.reduction == "sum"
-        self.stats = np.zeros((1 + len(model.metrics), 2))
-        self.main = Batch(data, min(batch_size, n), mode, self.stats)
-        rest = n % self.main.size
-        self.tail = Batch(data, rest, mode, self.stats) if rest else None
-
-    def slice(self, index: np.ndarray, position: int, history: np.ndarray, seconds: float) -> int:
-        """Go on at ``position`` of the order; return how far it came. Finished epochs stand in ``history``."""
-        main, tail = self.main, self.tail
-        ending = tail and (tail.program.executor, tail.workspace, tail.arrays, tail.size, tail.gathers)
-        return main.program.executor.run_slice(
-            "step", main.workspace, main.arrays, main.size, ending, main.gathers,
-            index, position, self.per_epoch, self.stats, history, seconds,
-        )  # fmt: skip
-
-    def figures(self, sums: np.ndarray) -> np.ndarray:
-        """Divide sums (..., S, 2) of stats into figures (..., S)."""
-        figures = sums[..., 0] / np.maximum(sums[..., 1], 1e-300)
-        if self.adds_up:
-            figures[..., 0] = sums[..., 0, 0]
-        return figures
-
-    def release(self) -> None:
-        """Give the workspaces back."""
-        self.main.release()
-        if self.tail is not None:
-            self.tail.release()
-
-
 def names_of(model: Model, prefix: str = "") -> list[str]:
     """Names of the figures in the order of the stats."""
     return [prefix + "loss", *(prefix + metric.name for metric in model.metrics)]
@@ -221,22 +70,10 @@ def evaluate(model: Model, x: ArrayLike, y: ArrayLike, batch_size: int, lengths:
     data = Data(model, x, y, lengths, finite=False)
     runner = Runner(data, size, "evaluate")
     try:
-        figures = _pass(runner, np.arange(len(data), dtype=np.int64))
+        row = runner.once(SLICE_SECONDS)
     finally:
         runner.release()
-    return dict(zip(names_of(model), figures.tolist(), strict=True))
-
-
-def _pass(runner: Runner, index: np.ndarray) -> np.ndarray:
-    """Run over all examples once; return the figures."""
-    sums = np.zeros((1, *runner.stats.shape))
-    runner.stats[...] = 0
-    position = 0
-    while position < len(index):
-        with runner.interrupt:
-            position = runner.slice(index, position, sums, SLICE_SECONDS)
-        runner.interrupt.deliver()
-    return runner.figures(sums[0])
+    return dict(zip(names_of(model), row.tolist(), strict=True))
 
 
 def epoch_order(model: Model, n: int, first: int, epochs: int, shuffle: bool) -> np.ndarray:
@@ -313,7 +150,6 @@ class _Fit:
         self.model, self.data, self.epochs, self.callbacks = model, data, epochs, callbacks
         self.runner = Runner(data, batch_size, "fit")
         self.checker = Runner(validation, max(batch_size, 256), "evaluate") if validation is not None else None
-        self.check_index = np.arange(0 if validation is None else len(validation), dtype=np.int64)
         # In a single batch of all examples their order means nothing.
         self.shuffle = shuffle and len(data) > self.runner.main.size
         self.names = names_of(model) + (names_of(model, "val_") if validation is not None else [])
@@ -364,7 +200,7 @@ class _Fit:
             with self.runner.interrupt:  # what the slice did is written down before Ctrl-C can end it all
                 position = self.runner.slice(order, position, sums, SLICE_SECONDS)
                 before, finished = finished, position // n
-                rows = self.runner.figures(sums[before:finished])
+                rows = figures(model, sums[before:finished])
                 if self.checker is None:
                     self._record(rows)
             if len(rows):
@@ -372,8 +208,8 @@ class _Fit:
                     rows = self._validate(rows)
                 self._finish(first + before, rows)
             else:
-                self._alive(self.runner.figures(self.runner.stats), first + finished)
-            logs = self.history.last() or dict(zip(self.names, self.runner.figures(self.runner.stats), strict=False))
+                self._alive(figures(model, self.runner.stats), first + finished)
+            logs = self.history.last() or dict(zip(self.names, figures(model, self.runner.stats), strict=False))
             self.progress.update(first + position / n, logs, finished > before)
             self.runner.interrupt.deliver()
             if model.stop_training:
@@ -384,7 +220,7 @@ class _Fit:
         """Write down an epoch with its validation, which may take long: an epoch interrupted in it does not count."""
         assert self.checker is not None
         self.runner.interrupt.deliver()
-        rows = np.concatenate([rows, _pass(self.checker, self.check_index)[None]], axis=1)
+        rows = np.concatenate([rows, self.checker.once(SLICE_SECONDS)[None]], axis=1)
         with self.runner.interrupt:
             self._record(rows)
         return rows
@@ -424,26 +260,3 @@ class _Fit:
 def _check_compiled(model: Model, what: str) -> None:
     if model.loss is None or model.optimizer is None:
         raise RuntimeError(f"{what}: the model is not compiled; call net.compile(optimizer=..., loss=...) first.")
-
-
-def _check_finite(name: str, array: np.ndarray, dtype: np.dtype) -> None:
-    if array.dtype.kind != "f":
-        return
-    if array.dtype.itemsize > dtype.itemsize:  # a large float64 would become infinite as float32
-        limit = np.finfo(dtype).max
-        good = (array >= -limit) & (array <= limit)
-    else:
-        good = np.isfinite(array)
-    if not good.all():
-        where = tuple(int(k) for k in np.argwhere(~good)[0])
-        what = f"numbers within {dtype}'s range" if np.isfinite(array[where]) else "finite numbers"
-        raise ValueError(
-            f"{name}: expected {what}, got {array[where]} at {where}; clean, scale or mask the data before training."
-        )
-
-
-def _plain(array: np.ndarray) -> np.ndarray:
-    dtype = array.dtype.newbyteorder("=")
-    if dtype == np.float16 or dtype.itemsize > 8:
-        dtype = np.dtype(np.float64)
-    return plain(array, dtype)

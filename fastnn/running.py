@@ -1,0 +1,137 @@
+"""Programs run over examples: many batches in slices below the interpreter, or one batch at a time."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._arrays import plain
+from .data import Data
+
+if TYPE_CHECKING:
+    from .model import Model
+    from .program import Program
+
+
+class Interrupt:
+    """Hold Ctrl-C back while a slice runs and is recorded, so that it stops at a whole batch on either backend.
+
+    Used as a context manager around both; :meth:`deliver` afterwards does what Ctrl-C would have done. Outside the
+    main thread, where no signal arrives, it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._before: Any = None
+        self._arrived: tuple[Any, ...] | None = None
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            before = signal.getsignal(signal.SIGINT)
+            if callable(before):
+                self._before = before
+                signal.signal(signal.SIGINT, self._note)
+
+    def _note(self, *arguments: Any) -> None:
+        self._arrived = arguments
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._before is not None:
+            before, self._before = self._before, None
+            signal.signal(signal.SIGINT, before)
+
+    def deliver(self) -> None:
+        """Hand on a signal that came during the slice: usually this raises KeyboardInterrupt."""
+        if self._arrived is not None:
+            arguments, self._arrived = self._arrived, None
+            handler = signal.getsignal(signal.SIGINT)
+            if callable(handler):
+                handler(*arguments)
+
+
+def _memory(model: Model, mode: str, stats: np.ndarray) -> dict[str, np.ndarray | None]:
+    """What a program of a mode works on, but for the examples."""
+    named: dict[str, np.ndarray | None] = {**model.memory(), "stats": stats}
+    if mode == "fit":
+        assert model.optimizer is not None
+        named |= {"segments": model.vectors.segments(), **model.optimizer.memory()}
+    return named
+
+
+def stats_of(model: Model) -> np.ndarray:
+    """Return zeros to add sums and counts to: the loss, then the metrics."""
+    return np.zeros((1 + len(model.metrics), 2))
+
+
+def figures(model: Model, sums: np.ndarray) -> np.ndarray:
+    """Divide sums (..., S, 2) of stats into figures (..., S): means weighed over batches, or sums of them."""
+    result = sums[..., 0] / np.maximum(sums[..., 1], 1e-300)
+    if model.loss is not None and model.loss.reduction == "sum":
+        result[..., 0] = sums[..., 0, 0]
+    return result
+
+
+class Batch:
+    """A program for one batch size, with the arrays that its batches are gathered into."""
+
+    def __init__(self, data: Data, size: int, mode: str, stats: np.ndarray) -> None:
+        self.size = size
+        self.program: Program = data.program(size, mode)
+        named = _memory(data.model, mode, stats)
+        self.gathers = []
+        for name, source in data.arrays.items():
+            named[name] = batch = np.empty((size, *source.shape[1:]), data.dtype(name))
+            self.gathers.append((source, batch))
+        self.arrays = self.program.arrays(named)
+        self.workspace = self.program.take()
+
+    def release(self) -> None:
+        """Give the workspace back."""
+        self.program.give(self.workspace)
+
+
+class Runner:
+    """Run a program over examples in a given order, epoch after epoch, in slices."""
+
+    def __init__(self, data: Data, batch_size: int, mode: str) -> None:
+        n = len(data)
+        self.per_epoch = n
+        self.model = data.model
+        self.interrupt = Interrupt()
+        self.stats = stats_of(data.model)
+        self.main = Batch(data, min(batch_size, n), mode, self.stats)
+        rest = n % self.main.size
+        self.tail = Batch(data, rest, mode, self.stats) if rest else None
+
+    def slice(self, index: np.ndarray, position: int, history: np.ndarray, seconds: float) -> int:
+        """Go on at ``position`` of the order; return how far it came. Finished epochs stand in ``history``."""
+        main, tail = self.main, self.tail
+        ending = tail and (tail.program.executor, tail.workspace, tail.arrays, tail.size, tail.gathers)
+        return main.program.executor.run_slice(
+            "step", main.workspace, main.arrays, main.size, ending, main.gathers,
+            index, position, self.per_epoch, self.stats, history, seconds,
+        )  # fmt: skip
+
+    def once(self, seconds: float) -> np.ndarray:
+        """Run over all examples once, in their own order and slices of ``seconds``; return the figures."""
+        index = np.arange(self.per_epoch, dtype=np.int64)
+        sums = np.zeros((1, *self.stats.shape))
+        self.stats[...] = 0
+        position = 0
+        while position < len(index):
+            with self.interrupt:
+                position = self.slice(index, position, sums, seconds)
+            self.interrupt.deliver()
+        return figures(self.model, sums[0])
+
+    def release(self) -> None:
+        """Give the workspaces back."""
+        self.main.release()
+        if self.tail is not None:
+            self.tail.release()
