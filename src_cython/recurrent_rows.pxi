@@ -48,7 +48,7 @@ cdef void rows_dx(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t ste
     """dx, written by the first direction and added to by the second; ``for_x`` holds GATES H I elements."""
     cdef int64_t B = s.B, T = s.T, I = s.I, N = GATES * s.H, i
     cdef floating* dx = <floating*>a.t[B_DX].data
-    L.transpose(a.t[B_W_IH + 2 * d].data, N, I, N, for_x, I)
+    L.transpose(a.t[B_W_IH + (B_W_IH_R - B_W_IH) * d].data, N, I, N, for_x, I)
     if a.t[B_DX].n[1] != T:
         product(B, I, N, dz_sum, N, 1, for_x, I, <floating*>NULL, dx, I, d > 0)
         return
@@ -63,10 +63,10 @@ cdef void rows_input_gradients(const leaf_t* L, shape_t* s, args_t* a, int64_t d
     """The gradients of one direction's w_ih and, unless NULL, b."""
     cdef int64_t B = s.B, T = s.T, I = s.I, N = GATES * s.H, i
     cdef const floating* x = <floating*>a.t[B_X].data
-    cdef floating* dw = <floating*>a.t[B_DW_IH + 3 * d].data
+    cdef floating* dw = <floating*>a.t[B_DW_IH + (B_DW_IH_R - B_DW_IH) * d].data
     cdef bint add = a.accumulate
-    if a.t[B_DB + 3 * d].data != NULL:
-        L.col_sum(dz, steps * B, N, a.t[B_DB + 3 * d].data, add)
+    if a.t[B_DB + (B_DB_R - B_DB) * d].data != NULL:
+        L.col_sum(dz, steps * B, N, a.t[B_DB + (B_DB_R - B_DB) * d].data, add)
     if steps * B == 0:
         if not add:
             memset(dw, 0, N * I * sizeof(floating))
@@ -82,7 +82,7 @@ cdef void rows_state_gradients(shape_t* s, args_t* a, int64_t d, int64_t steps, 
     """The gradient of one direction's w_hh from its states hs (T, B, width)."""
     cdef int64_t B = s.B, H = s.H, N = GATES * H, width = up(H, s.VL)
     cdef const floating* h0 = <floating*>a.t[B_H0].data
-    cdef floating* dw = <floating*>a.t[B_DW_HH + 3 * d].data
+    cdef floating* dw = <floating*>a.t[B_DW_HH + (B_DW_HH_R - B_DW_HH) * d].data
     cdef bint add = a.accumulate
     if steps * B == 0:
         if not add:

@@ -1,24 +1,10 @@
-/* All leaves for one float type and one CPU level, and their row of the table. Included by simd_table.h with
+/* All leaves for one float type and one CPU level, and their row of the table. Included by simd_levels.h with
  *
  *   IS_DOUBLE     0 or 1
  *   LEVEL         baseline, avx2 or avx512 (LEVEL_ID 0, 1, 2)
  *   VECTOR_BYTES  of one vector, 0 for plain numbers
  *   TILE_ROWS, TILE_VECTORS, ROW_SUMS, PRODUCT_GROUP, OUTER_COLUMNS, STEP_UNITS   the sums that its registers hold
  */
-
-#if IS_DOUBLE
-#define REAL double
-#define INTEGER int64_t
-#else
-#define REAL float
-#define INTEGER int32_t
-#endif
-
-#if VECTOR_BYTES
-#define VECTOR __attribute__((vector_size(VECTOR_BYTES)))
-#else
-#define VECTOR
-#endif
 
 #include "simd_vector.h"
 #include "simd_elementwise.h"
@@ -71,7 +57,3 @@ static const leaf_t FN(leaves) = {
     FN(leaf_normalize),
     FN(leaf_normalize_back),
 };
-
-#undef REAL
-#undef INTEGER
-#undef VECTOR

@@ -1,8 +1,25 @@
 /* One vector of REAL at one CPU level: loads of part of a vector, selection, exp, sigmoid, tanh.
  *
- * Included by simd_leaf.h once per type and level, hence no include guard. Arithmetic is written with the operators
- * of GCC's vector extensions, which a plain scalar has as well: on other compilers a vector is one number.
+ * Included first by every file of leaves, once per type and level, hence no include guard. Arithmetic is written with
+ * the operators of GCC's vector extensions, which a plain scalar has as well: on other compilers a vector is one number.
  */
+
+#undef REAL
+#undef INTEGER
+#undef VECTOR
+#if IS_DOUBLE
+#define REAL double
+#define INTEGER int64_t
+#else
+#define REAL float
+#define INTEGER int32_t
+#endif
+
+#if VECTOR_BYTES
+#define VECTOR __attribute__((vector_size(VECTOR_BYTES)))
+#else
+#define VECTOR
+#endif
 
 typedef REAL vec VECTOR;
 typedef INTEGER ivec VECTOR;
