@@ -1,4 +1,4 @@
-"""Moving values about: repetition over time, padding, the sum of gradients at a fan-out.
+"""Moving values about: repetition over time, slices, padding, the sum of gradients at a fan-out.
 
 Copies and additions run at the speed of memory, so they are plain loops.
 """
@@ -8,7 +8,10 @@ from libc.string cimport memcpy, memset
 
 from fastnn._compiled.kernel cimport args_t, launch, register
 
-__all__ = ["add_gradient", "mask_padding", "repeat_backward", "repeat_forward"]
+__all__ = [
+    "add_gradient", "copy", "last_step_backward", "last_step_forward", "mask_padding", "repeat_backward",
+    "repeat_forward", "slice_backward", "slice_forward",
+]
 
 ctypedef fused floating:
     float
@@ -63,6 +66,67 @@ cdef void _add_gradient(args_t* a, floating* _) noexcept nogil:
         dx[i] += d[i]
 
 
+cdef void _copy(args_t* a, floating* _) noexcept nogil:
+    memcpy(a.t[1].data, a.t[0].data, a.t[0].rows * a.t[0].cols * sizeof(floating))
+
+
+cdef void _slice_forward(args_t* a, floating* _) noexcept nogil:
+    cdef int64_t K = a.t[0].cols, N = a.t[1].cols, i
+    cdef const floating* x = <floating*>a.t[0].data + <int64_t>a.s[0]   # IN  (rows, K), from column ``start`` on
+    cdef floating* y = <floating*>a.t[1].data                           # OUT (rows, N)
+    for i in range(a.t[0].rows):
+        memcpy(y + i * N, x + i * K, N * sizeof(floating))
+
+
+cdef void _slice_backward(args_t* a, floating* _) noexcept nogil:
+    cdef const floating* dy = <floating*>a.t[0].data   # IN  (rows, N)
+    cdef floating* dx = <floating*>a.t[1].data         # OUT (rows, K)
+    cdef int64_t N = a.t[0].cols, K = a.t[1].cols, start = <int64_t>a.s[0], i
+    for i in range(a.t[0].rows):
+        memset(dx, 0, start * sizeof(floating))
+        memcpy(dx + start, dy, N * sizeof(floating))
+        memset(dx + start + N, 0, (K - start - N) * sizeof(floating))
+        dy += N
+        dx += K
+
+
+cdef int64_t last_step(const int64_t* lengths, int64_t b, int64_t T) noexcept nogil:
+    """The last step of sequence b; -1 if it has none."""
+    return (T if lengths == NULL else min(lengths[b], T)) - 1
+
+
+cdef void _last_step_forward(args_t* a, floating* _) noexcept nogil:
+    cdef const floating* x = <floating*>a.t[0].data       # IN  (B, T, F)
+    cdef const int64_t* lengths = <int64_t*>a.t[1].data   # IN  (B,) or NULL
+    cdef floating* y = <floating*>a.t[2].data             # OUT (B, F)
+    cdef int64_t T = a.t[0].n[1], F = a.t[0].cols, b, t
+    for b in range(a.t[0].n[0]):
+        t = last_step(lengths, b, T)
+        if t >= 0:
+            memcpy(y + b * F, x + (b * T + t) * F, F * sizeof(floating))
+        else:
+            memset(y + b * F, 0, F * sizeof(floating))
+
+
+cdef void _last_step_backward(args_t* a, floating* _) noexcept nogil:
+    cdef const floating* dy = <floating*>a.t[0].data      # IN  (B, F)
+    cdef const int64_t* lengths = <int64_t*>a.t[1].data   # IN  (B,) or NULL
+    cdef floating* dx = <floating*>a.t[2].data            # OUT (B, T, F)
+    cdef int64_t T = a.t[2].n[1], F = a.t[2].cols, b, t
+    memset(dx, 0, a.t[2].rows * F * sizeof(floating))
+    for b in range(a.t[2].n[0]):
+        t = last_step(lengths, b, T)
+        if t >= 0:
+            memcpy(dx + (b * T + t) * F, dy + b * F, F * sizeof(floating))
+
+
+cdef int COPY = register("copy", <void*>_copy[float], <void*>_copy[double])
+cdef int SLICE_FORWARD = register("slice_forward", <void*>_slice_forward[float], <void*>_slice_forward[double])
+cdef int SLICE_BACKWARD = register("slice_backward", <void*>_slice_backward[float], <void*>_slice_backward[double])
+cdef int LAST_STEP_FORWARD = register(
+    "last_step_forward", <void*>_last_step_forward[float], <void*>_last_step_forward[double])
+cdef int LAST_STEP_BACKWARD = register(
+    "last_step_backward", <void*>_last_step_backward[float], <void*>_last_step_backward[double])
 cdef int REPEAT_FORWARD = register("repeat_forward", <void*>_repeat_forward[float], <void*>_repeat_forward[double])
 cdef int REPEAT_BACKWARD = register(
     "repeat_backward", <void*>_repeat_backward[float], <void*>_repeat_backward[double])
@@ -88,3 +152,34 @@ def mask_padding(x, lengths, y):
 def add_gradient(dx, d):
     """dx += d: a value read twice. INOUT dx, IN d of the same shape."""
     launch(ADD_GRADIENT, (dx, d))
+
+
+def copy(x, y):
+    """y = x. IN x, OUT y of as many numbers, of whatever shape."""
+    launch(COPY, (x, y))
+
+
+def slice_forward(x, y, start):
+    """y = the columns of x from ``start`` on: features of (rows, F), or steps of (B, T F).
+
+    IN x (rows, K), OUT y (rows, N) with start + N <= K. NUMBERS start.
+    """
+    launch(SLICE_FORWARD, (x, y), (start,))
+
+
+def slice_backward(dy, dx, start):
+    """dx = dy in the columns from ``start`` on, 0 in the others. IN dy (rows, N), OUT dx (rows, K). NUMBERS start."""
+    launch(SLICE_BACKWARD, (dy, dx), (start,))
+
+
+def last_step_forward(x, lengths, y):
+    """y = x at the step lengths[b] - 1, at T - 1 without lengths; 0 for the length 0.
+
+    IN x (B, T, F), lengths (B,) int64 or None. OUT y (B, F).
+    """
+    launch(LAST_STEP_FORWARD, (x, lengths, y))
+
+
+def last_step_backward(dy, lengths, dx):
+    """dx = dy at the step that was read, 0 at the others. IN dy (B, F), lengths (B,) or None. OUT dx (B, T, F)."""
+    launch(LAST_STEP_BACKWARD, (dy, lengths, dx))

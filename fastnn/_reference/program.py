@@ -1,7 +1,9 @@
 """Walk a program's calls in Python: the twin of the compiled executor.
 
 A bound call is ``(kernel, slots, numbers, adds)``; a slot is None or ``(base, byte offset, shape, dtype code,
-repeated)``, see :mod:`fastnn.program`.
+repeated)``, see :mod:`fastnn.program`. The kernel is a name, or a function of Python's: a user's own code, which is
+called as ``function(arrays, kept, accumulate)`` with a dict of the workspace's, and may raise. It leaves for another
+call what it wants under a key of its own, and under ``"undo"`` a function to call if one of the list raises.
 """
 
 import importlib
@@ -13,7 +15,9 @@ import numpy as np
 __all__ = ["Executor"]
 
 KERNELS = {}
-for _family in ("linear", "activation", "random", "norm", "shape", "lstm", "loss", "metric", "optimizer"):
+for _family in (
+    "linear", "activation", "random", "norm", "shape", "merge", "embedding", "lstm", "loss", "metric", "optimizer",
+):  # fmt: skip
     _module = importlib.import_module(f"{__package__}.{_family}")
     KERNELS.update({name: getattr(_module, name) for name in _module.__all__})
 #: The kernels that write parameters' gradients, or add to them.
@@ -26,12 +30,19 @@ class Workspace:
     def __init__(self, arena_bytes):
         # Float numbers that nobody wrote would be found at once.
         self.arena = np.full(arena_bytes, 0xFF, dtype=np.uint8)
+        self.kept = {}
+        self.error = None
         self.forget()
 
     def forget(self):
         """Let go of the arrays of the last run: they may be large, and are not ours."""
         self.arrays = None
         self.views = {}
+
+    def failure(self):
+        """Return what a function of Python's raised and so ended the last slice, and forget it; None if none did."""
+        error, self.error = self.error, None
+        return error
 
 
 class Executor:
@@ -61,10 +72,13 @@ class Executor:
 
     def run(self, section, workspace, arrays, accumulate=False):
         """Run one list of calls; ``arrays`` are the memory blocks in order, the first (the arena) is ignored."""
-        self._walk(section, workspace, arrays, accumulate)
+        whole = self._walk(section, workspace, arrays, accumulate)
         workspace.forget()
+        if not whole:
+            raise workspace.failure()
 
     def _walk(self, section, workspace, arrays, accumulate=False):
+        """Run a list of calls; False if a function of Python's raised, which the workspace holds then."""
         if workspace.arrays is None or any(a is not b for a, b in zip(arrays, workspace.arrays, strict=True)):
             workspace.arrays, workspace.views = list(arrays), {}
         views = workspace.views.get(section)
@@ -73,10 +87,20 @@ class Executor:
                 [self._view(workspace, slot) for slot in slots] for _, slots, _, _ in self.sections[section]
             ]
         for (kernel, _, numbers, adds), tensors in zip(self.sections[section], views, strict=True):
-            if kernel in ADDING:
+            if callable(kernel):
+                try:
+                    kernel(tensors, workspace.kept, adds or accumulate)
+                except BaseException as error:  # Ctrl-C too: the compiled walk cannot do otherwise
+                    workspace.error = error
+                    undo = workspace.kept.pop("undo", None)
+                    if undo is not None:
+                        undo()
+                    return False
+            elif kernel in ADDING:
                 KERNELS[kernel](*tensors, *numbers, accumulate=adds or accumulate)
             else:
                 KERNELS[kernel](*tensors, *numbers)
+        return True
 
     def entry(self, section, arrays, input, output, input_shape, output_shape):
         """Return the short way from one array to the output: a callable ``entry(x)``, or None if there is none.
@@ -100,6 +124,9 @@ class Executor:
         self, section, workspace, arrays, batch_size, tail, gathers, index, position, per_epoch, stats, history, seconds
     ):
         """Run whole batches of an epoch or several until time is up; return the number of examples now done.
+
+        A function of Python's that raises ends the slice too: ``workspace.failure()`` is then what it raised, and the
+        number is that after the last whole batch.
 
         Parameters
         ----------
@@ -137,7 +164,9 @@ class Executor:
             rows = index[position : position + size]
             for source, batch in run[3]:
                 batch[...] = source[rows]
-            run[0]._walk(section, run[1], run[2])
+            if not run[0]._walk(section, run[1], run[2]):
+                workspace.error = run[1].failure()
+                break
             position += size
             if position % per_epoch == 0:
                 history[position // per_epoch - 1] = stats
