@@ -15,6 +15,23 @@ class Figure(NamedTuple):
     unit: str = "x"
 
 
+#: (B, T, I, H) of the recurrent figures: (floor, aim) forward, (floor, aim) training.
+RECURRENT_TABLE = {
+    (1, 10, 16, 16): ((4, 6), (8, 12)),
+    (1, 32, 32, 32): ((2.7, 3.5), (6, 8)),
+    (1, 32, 64, 64): ((1.7, 2.2), (2.7, 3.5)),
+    (1, 32, 256, 256): ((1.0, 1.2), (1.2, 1.6)),
+    (32, 32, 32, 32): ((1.4, 1.8), (1.5, 2.0)),
+    (32, 32, 128, 128): ((0.95, 1.15), (1.05, 1.3)),
+    (256, 10, 13, 20): ((2.4, 3), (2.5, 3.3)),
+    (128, 64, 256, 256): ((0.95, 1.1), (1.0, 1.2)),
+}
+#: Sizes in between, so that nothing is tuned to a point: one floor and aim for all of them.
+RECURRENT_BETWEEN = {
+    (B, 20, H, H): ((1.1, 1.5), (1.1, 1.5)) for B in (1, 4, 16, 50, 128) for H in (4, 10, 20, 48, 100, 160)
+}
+RECURRENT_CELLS = ("LSTM",)
+
 FIGURES = {
     "dot 32 float32": Figure(10, 13),
     **{
@@ -27,4 +44,10 @@ FIGURES = {
     "wheel": Figure(3000, 1500, lower=True, unit="KiB"),
     "addition epoch": Figure(3, 7),
     "xor in fit": Figure(15, 60),
+    **{
+        f"{cell} {what} {shape}": Figure(*limits)
+        for cell in RECURRENT_CELLS
+        for shape, both in (RECURRENT_TABLE | RECURRENT_BETWEEN).items()
+        for what, limits in zip(("forward", "training"), both, strict=True)
+    },
 }

@@ -34,17 +34,44 @@ def _calibrate(function, min_time):
     return loops
 
 
-def ratio(ours, theirs, *, repeat=9, min_time=0.02):
-    """Time two functions of no arguments that do the same work.
+def race(functions, *, repeat=9, min_time=0.02):
+    """Time functions of no arguments that do the same work.
 
     Parameters
     ----------
-    ours, theirs : callable
+    functions : list of callable
         Called without arguments; what they return is dropped.
     repeat : int
-        Runs of each, alternating, so that a change of the machine's speed meets both.
+        Runs of each, alternating, so that a change of the machine's speed meets all.
     min_time : float
         Seconds that a run lasts at least: each function is called as often as that needs.
+
+    Returns
+    -------
+    times : list of list of float
+        For each function its runs, in seconds a call.
+    loops : list of int
+        Calls a run.
+    """
+    if QUICK:
+        repeat, min_time = 1, 0.0
+    loops = [_calibrate(function, min_time) for function in functions]
+    times = [[] for _ in functions]
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(repeat):
+            for i, function in enumerate(functions):
+                times[i].append(_run(function, loops[i]) / loops[i])
+    finally:
+        if collecting:
+            gc.enable()
+    return times, loops
+
+
+def ratio(ours, theirs, *, repeat=9, min_time=0.02):
+    """Time two functions that do the same work, as :func:`race` does.
 
     Returns
     -------
@@ -52,28 +79,20 @@ def ratio(ours, theirs, *, repeat=9, min_time=0.02):
         ``ours`` and ``theirs``, seconds a call (the fastest run's mean); ``ratio``, theirs / ours; ``loops``, calls a
         run, of both; ``spread``, the median run of ours over its fastest.
     """
-    if QUICK:
-        repeat, min_time = 1, 0.0
-    loops = [_calibrate(function, min_time) for function in (ours, theirs)]
-    times = [[], []]
-    collecting = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        for _ in range(repeat):
-            for i, function in enumerate((ours, theirs)):
-                times[i].append(_run(function, loops[i]) / loops[i])
-    finally:
-        if collecting:
-            gc.enable()
+    times, loops = race([ours, theirs], repeat=repeat, min_time=min_time)
     best = [min(t) for t in times]
     return {
         "ours": best[0],
         "theirs": best[1],
         "ratio": best[1] / best[0],
         "loops": tuple(loops),
-        "spread": sorted(times[0])[len(times[0]) // 2] / best[0],
+        "spread": spread(times[0]),
     }
+
+
+def spread(runs):
+    """Return the median run over the fastest."""
+    return sorted(runs)[len(runs) // 2] / min(runs)
 
 
 def seconds(t):

@@ -1,7 +1,7 @@
 """Each layer, loss and optimizer by itself against PyTorch: forward as ``predict``, training as the loop by hand.
 
 Training is ``zero_grad``, ``forward(x, training=True)`` and ``backward(dy)``, which returns dx: the peer's x asks for
-its gradient too. Results are compared once before anything is timed.
+its gradient too. Results are compared once before anything is timed. Recurrent layers: test_recurrent.py.
 """
 
 import itertools
@@ -11,18 +11,6 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-
-#: (B, T, I, H) of the recurrent figures.
-LSTM_SHAPES = [
-    (1, 10, 16, 16),
-    (1, 32, 32, 32),
-    (1, 32, 64, 64),
-    (1, 32, 256, 256),
-    (32, 32, 32, 32),
-    (32, 32, 128, 128),
-    (256, 10, 13, 20),
-    (128, 64, 256, 256),
-]
 
 
 def draw(*shape, seed=0):
@@ -73,28 +61,6 @@ def compare_training(report, name, torch, net, module, x, *, tolerance=1e-3, **h
     got, expected = ours(), theirs().numpy()
     np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())
     report.compare(name, ours, theirs, peer="torch", **how)
-
-
-def lstm(torch, shape):
-    B, T, I, H = shape
-    module = torch.nn.LSTM(I, H, batch_first=True)
-    net = fnn.Sequential(fnn.LSTM(I, H), dtype="float32", seed=0)
-    copy_weights(torch, net.layers[0], module)
-    return net, module, draw(B, T, I)
-
-
-@pytest.mark.parametrize("shape", LSTM_SHAPES, ids=lambda s: "x".join(map(str, s)))
-def test_lstm_forward(report, shape):
-    torch = _peers.torch()
-    net, module, x = lstm(torch, shape)
-    compare_forward(report, f"LSTM forward {shape}", torch, net, module, x)
-
-
-@pytest.mark.parametrize("shape", LSTM_SHAPES, ids=lambda s: "x".join(map(str, s)))
-def test_lstm_training(report, shape):
-    torch = _peers.torch()
-    net, module, x = lstm(torch, shape)
-    compare_training(report, f"LSTM training {shape}", torch, net, module, x)
 
 
 def linear(torch):

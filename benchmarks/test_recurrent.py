@@ -1,0 +1,70 @@
+"""Recurrent layers over whole sequences, against the best of torch, onnxruntime (forward) and JAX.
+
+Forward is ``net.predict(x)``; training is ``zero_grad``, ``forward(x, training=True)``, ``backward(dy)``, which returns
+dx: so do the peers. Every peer's result is compared with ours before it is timed; all are timed in turn.
+"""
+
+import _peers_recurrent
+import numpy as np
+import pytest
+from _floors import RECURRENT_BETWEEN, RECURRENT_CELLS, RECURRENT_TABLE
+
+import fastnn as fnn
+
+SHAPES = [*RECURRENT_TABLE, *RECURRENT_BETWEEN]
+
+
+def draw(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def net_and_peers(cell, shape):
+    B, T, I, H = shape
+    net = fnn.Sequential(getattr(fnn, cell)(I, H), dtype="float32", seed=0)
+    x, dy = draw(B, T, I), draw(B, T, H, seed=1)
+    weights = {name: np.array(array) for name, array in net.layers[0].state_dict().items()}
+    # Initial biases are 0 or 1, and the second is 0: only random ones show what a peer makes of them.
+    rng = np.random.default_rng(2)
+    weights = {n: a + 0.1 * rng.standard_normal(a.shape).astype(a.dtype) for n, a in weights.items()}
+    net.layers[0].load_state_dict(weights)
+    found, missing = _peers_recurrent.peers(cell, weights, x, dy)
+    return net, x, dy, found, missing
+
+
+def race(report, name, shape, ours, found, missing, what, tolerance):
+    expected = ours()
+    rivals = {}
+    for peer in found:
+        function = getattr(peer, what)
+        if function is None:
+            continue
+        got = peer.shown(function())
+        np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())
+        rivals[peer.name] = function
+    if not rivals:
+        pytest.skip("; ".join(missing))
+    report.compare_best(name, ours, rivals, missing=missing, repeat=15, min_time=0.006, shape=shape)
+
+
+def label(shape):
+    return "x".join(map(str, shape))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=label)
+@pytest.mark.parametrize("cell", RECURRENT_CELLS)
+def test_forward(report, cell, shape):
+    net, x, _, found, missing = net_and_peers(cell, shape)
+    race(report, f"{cell} forward {shape}", shape, lambda: net.predict(x), found, missing, "forward", 1e-4)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=label)
+@pytest.mark.parametrize("cell", RECURRENT_CELLS)
+def test_training(report, cell, shape):
+    net, x, dy, found, missing = net_and_peers(cell, shape)
+
+    def ours():
+        net.zero_grad()
+        net.forward(x, training=True)
+        return net.backward(dy)
+
+    race(report, f"{cell} training {shape}", shape, ours, found, missing, "training", 1e-3)
