@@ -72,12 +72,17 @@ class Loss:
     def _follows(self, last: Op | None) -> bool:
         return isinstance(last, ActivationOp) and last.function == self.after
 
-    def fuse(self, ops: list[Op], output: Value) -> tuple[list[Op], Value]:
-        """Leave out the activation that the loss computes itself; return the ops to run and what the loss reads."""
-        last = ops[-1] if ops else None
-        if last is not None and last.output is output and self._follows(last):
-            return ops[:-1], last.inputs[0]
-        return ops, output
+    def fuse(self, ops: list[Op], outputs: list[Value], number: int) -> tuple[list[Op], Value]:
+        """Let the loss compute the activation before it; return the ops to run and what the loss reads.
+
+        An activation that somebody else reads too stays among the ops.
+        """
+        output = outputs[number]
+        last = next((op for op in ops if op.output is output), None)
+        if last is None or not self._follows(last):
+            return ops, output
+        alone = outputs.count(output) == 1 and not any(output in op.inputs for op in ops)
+        return [op for op in ops if not (alone and op is last)], last.inputs[0]
 
     @property
     def numbers(self) -> tuple[float, float]:
@@ -91,10 +96,10 @@ class Loss:
         labels: Tensor | None,
         weight: Tensor | None,
         lengths: Tensor | None,
+        stats: Tensor,
         dy: Tensor | None,
     ) -> Call:
         """Return the kernel call within a program, after :meth:`fuse`."""
-        stats = Tensor("stats", 0, (2,), "f8")
         return Call(self.fused or self.kernel, (y, target, labels, weight, lengths, stats, dy), self.numbers)
 
     def targets(self, y: Any, shape: tuple[int, ...], name: str = "y") -> tuple[np.ndarray, bool]:

@@ -111,13 +111,14 @@ class Model:
         update: tuple[Any, ...] = ()
         if mode == "fit" and self.optimizer is not None:  # its numbers stand in the calls, and a user may set them
             update = (self.optimizer.clipnorm, *self.optimizer.numbers())
+        options = {name: (value,) for name, value in options.items()}
         key = (shape, mode, _backend.backend(), trainable, update, len(self.layers), tuple(sorted(options.items())))
         with self._lock:
             program = self._programs.get(key)
             if program is None:
                 parts: dict[str, Any] = {}
                 if mode in ("fit", "evaluate"):
-                    parts = {"loss": self.loss, "metrics": self.metrics}
+                    parts = {"losses": (self.loss,), "metrics": (self.metrics,)}
                 if mode == "fit":
                     parts["optimizer"] = self.optimizer
                 training_mode = mode in ("train", "fit")
@@ -229,7 +230,7 @@ class Model:
         array = self.cast(array)
         batch = len(array)
         if batch == 0:
-            output = self.program((1, *array.shape[1:]), "predict", ragged=long is not None).output_shape
+            output = self.program((1, *array.shape[1:]), "predict", ragged=long is not None).output_shapes[0]
             return np.empty((0, *output[1:]), self.dtype)
         if batch <= size:
             y = self._infer(array, long)
@@ -243,7 +244,7 @@ class Model:
 
     def _infer(self, x: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
         program = self.program(x.shape, "predict", ragged=lengths is not None)
-        y = np.empty(program.output_shape, self.dtype)
+        y = np.empty(program.output_shapes[0], self.dtype)
         workspace = program.take()
         program.run("forward", {**self.memory(), "input": x, "output": y, "lengths": lengths}, workspace)
         program.give(workspace)
@@ -282,7 +283,7 @@ class Model:
         if not training:
             return self._infer(array, long)
         program = self.program(array.shape, "train", ragged=long is not None)
-        y = np.empty(program.output_shape, self.dtype)
+        y = np.empty(program.output_shapes[0], self.dtype)
         workspace = self._take_pending(program)
         named = {**self.memory(), "input": array, "output": y, "lengths": long}
         program.run("forward", named, workspace)
@@ -325,8 +326,8 @@ class Model:
         gradient = np.asarray(dy)
         if gradient.dtype.kind not in "fiub":
             raise TypeError(f"dy: expected real numbers, got dtype {gradient.dtype}.")
-        if gradient.shape != program.output_shape:
-            raise ValueError(f"dy: expected shape {program.output_shape}, the output's, got {gradient.shape}.")
+        if gradient.shape != program.output_shapes[0]:
+            raise ValueError(f"dy: expected shape {program.output_shapes[0]}, the output's, got {gradient.shape}.")
         x = named["input"]
         assert x is not None
         dx = np.empty_like(x)

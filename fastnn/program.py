@@ -33,24 +33,33 @@ LARGEST = 1 << 40
 class Lowering:
     """Write down the calls of a graph for one shape; the :class:`~fastnn.ops._base.Context` of its ops.
 
+    Memory that is not the arena's is named: "params", "grads", "buffers", "state" (of the random numbers), "stats", and
+    for inputs and outputs "input", "dinput", "output", "doutput", "target", "labels", "weight", "lengths", with a number
+    behind where there are several (see :func:`numbered`).
+
     Parameters
     ----------
     graph : Graph
-        With one output.
     shapes : sequence of tuple of int
         Concrete shapes of the graph's inputs.
     dtype : numpy.dtype
         float32 or float64.
     training : bool
         Batch statistics and dropout; without it no backward pass.
-    ragged : bool
-        Lengths are given: they travel from the inputs with a time axis.
+    ragged : sequence of bool
+        For each input whether lengths are given: they travel from there with the time axis.
     wants_dx : bool
-        The gradient of the inputs is wanted.
-    loss, metrics, optimizer : optional
-        Given, the calls of a whole step are written: forward, loss, metrics, and in training backward and update.
-    labels, weighted : bool
-        The targets are class numbers; there are weights of the examples.
+        The gradients of the inputs are wanted.
+    losses : sequence of Loss
+        Given, one for each output, the calls of a whole step are written: forward, losses, metrics, and in training
+        backward and update.
+    loss_weights : sequence of float
+        Factors of the losses' gradients; none for 1.
+    metrics : sequence of sequence of Metric
+        For each output.
+    optimizer : Optimizer, optional
+    labels, weighted : sequence of bool
+        For each output: the targets are class numbers; there are weights of the examples.
     """
 
     def __init__(
@@ -60,13 +69,14 @@ class Lowering:
         dtype: np.dtype,
         *,
         training: bool,
-        ragged: bool = False,
+        ragged: Sequence[bool] = (),
         wants_dx: bool = False,
-        loss: Loss | None = None,
-        metrics: Sequence[Metric] = (),
+        losses: Sequence[Loss] = (),
+        loss_weights: Sequence[float] = (),
+        metrics: Sequence[Sequence[Metric]] = (),
         optimizer: Optimizer | None = None,
-        labels: bool = False,
-        weighted: bool = False,
+        labels: Sequence[bool] = (),
+        weighted: Sequence[bool] = (),
     ) -> None:
         self.training = training
         self.kernels = _backend.kernels
@@ -76,31 +86,28 @@ class Lowering:
         self._batch = shapes[0][0]
 
         self._inputs = list(graph.inputs)
-        output = graph.outputs[0]
-        ops = _leading_to(output, graph.ops)
-        ragged_values = {v for v in self._inputs if ragged and len(v.shape) == 3}
-        for op in ops:
-            if op.keeps_lengths and op.inputs[0] in ragged_values:
-                ragged_values.add(op.output)
-        self._ragged = ragged_values
-        if loss is not None:
-            ops, output = loss.fuse(ops, output)
-        elif output in ragged_values:
-            ops.append(MaskOp((output,)))
-            output = ops[-1].output
-            ragged_values.add(output)
-        self._output = output
-        self._external_output = loss is None
+        self._outputs = list(graph.outputs)
+        self._external = not losses  # the outputs' memory is the caller's
+        ops = _leading_to(self._outputs, graph.ops)
+        self._long = _spread_lengths(self._inputs, ops, ragged)
+        for number, output in enumerate(self._outputs):
+            if losses:
+                ops, self._outputs[number] = losses[number].fuse(ops, self._outputs, number)
+            elif output in self._long:
+                self._outputs[number] = self._append(ops, MaskOp((output,)))
+            # Each output is an array of its own, with a gradient of its own.
+            if self._outputs[number] in (*self._outputs[:number], *self._inputs):
+                self._outputs[number] = self._append(ops, DropoutOp((self._outputs[number],), p=0.0))
 
         self._shapes: dict[Value, tuple[int, ...]] = dict(zip(self._inputs, shapes, strict=True))
         for op in ops:
-            shape = op.shape(*(self._shapes[v] for v in op.inputs))
-            if math.prod(shape) > LARGEST:  # type: ignore[arg-type]
-                raise ValueError(
-                    f"{type(op).__name__}: expected an output of at most 2**40 numbers, got shape {shape}; "
-                    "use fewer steps or smaller batches."
-                )
-            self._shapes[op.output] = shape  # type: ignore[assignment]
+            for value, shape in zip(op.outputs, op.shapes(*(self._shapes[v] for v in op.inputs)), strict=True):
+                if math.prod(shape) > LARGEST:  # type: ignore[arg-type]
+                    raise ValueError(
+                        f"{type(op).__name__}: expected an output of at most 2**40 numbers, got shape {shape}; "
+                        "use fewer steps or smaller batches."
+                    )
+                self._shapes[value] = shape  # type: ignore[assignment]
         self._aliases = self._find_aliases(ops)
         self._ops = [op for op in ops if op.output not in self._aliases]
         self._count_readers()
@@ -109,9 +116,20 @@ class Lowering:
         self._written: set[Parameter] = set()  # parameters whose gradient an op has written
         self._touched: set[Parameter] = set()  # those of the op at hand
         self._sums: list[tuple[Value, Tensor]] = []  # gradients of the op at hand that are still to be added up
-        self.sections = self._write_sections(loss, metrics, optimizer, labels, weighted)
+        if losses:
+            self.sections = self._write_step(losses, loss_weights, metrics, optimizer, labels, weighted)
+        else:
+            self.sections = {"forward": self._write_forward()}
+            if training:
+                self.sections["backward"] = self._write_backward()
 
     # -- before the calls -----------------------------------------------------------------------------------
+
+    def _append(self, ops: list[Op], op: Op) -> Value:
+        ops.append(op)
+        if op.inputs[0] in self._long:
+            self._long[op.output] = self._long[op.inputs[0]]
+        return op.output
 
     def _find_aliases(self, ops: list[Op]) -> dict[Value, tuple[Value, int]]:
         """Outputs that are their input seen again: value -> (source, steps it repeats over or 0)."""
@@ -120,15 +138,16 @@ class Lowering:
             source = op.inputs[0]
             if isinstance(op, RepeatOp):
                 readers = [reader for reader in ops if op.output in reader.inputs]
-                if op.output is not self._output and all(reader.takes_repeated for reader in readers):
+                if op.output not in self._outputs and all(reader.takes_repeated for reader in readers):
                     aliases[op.output] = source, op.steps
             elif isinstance(op, DropoutOp):
                 idle = not self.training or op.p == 0
-                # The output of a model is an array of its own, never its input.
-                if idle and not (op.output is self._output and self._root(source, aliases) in self._inputs):
+                root = self._root(source, aliases)
+                # A model's output is an array of its own: never its input, nor another output.
+                if idle and not (op.output in self._outputs and (root in self._inputs or root in self._outputs)):
                     aliases[op.output] = source, 0
-        if self._output in aliases:  # what is written for the source is the output
-            self._output = self._root(self._output, aliases)
+                    if op.output in self._outputs:  # what is written for the source is the output
+                        self._outputs = [root if value is op.output else value for value in self._outputs]
         return aliases
 
     @staticmethod
@@ -138,13 +157,10 @@ class Lowering:
         return value
 
     def _count_readers(self) -> None:
-        """How many gradients flow into each value: one for each reader."""
-        self._readers: dict[Value, int] = {}
-        for op in self._ops:
-            for value in op.inputs:
-                root = self._root(value, self._aliases)
-                self._readers[root] = self._readers.get(root, 0) + 1
-        self._arrived: dict[Value, int] = {}
+        """The values that somebody reads, an output's caller included."""
+        self._read = {self._root(value, self._aliases) for op in self._ops for value in op.inputs}
+        self._both = self._read & set(self._outputs)  # read in the model, and given to its caller
+        self._arrived: dict[Value, int] = dict.fromkeys(self._both, 1)
 
     def _find_needed(self) -> None:
         """The values whose gradient somebody wants: inputs if asked for, and all that depends on what is trained."""
@@ -152,9 +168,12 @@ class Lowering:
         for op in self._ops:
             trained = any(p.trainable and not p.buffer for p in op.parameters.values())
             if trained or any(self._root(v, self._aliases) in self._needed for v in op.inputs):
-                self._needed.add(op.output)
+                self._needed.update(op.outputs)
 
     # -- what an op may ask -----------------------------------------------------------------------------------
+
+    def _external_base(self, kind: str, value: Value, values: list[Value]) -> Tensor:
+        return Tensor(numbered(kind, values.index(value), len(values)), 0, self._shapes[value])
 
     def value(self, value: Value) -> Tensor:
         """Where a value stands."""
@@ -166,16 +185,21 @@ class Lowering:
                 return tensor._replace(shape=(batch, 1, features), repeated=steps)
             return tensor
         if value in self._inputs:
-            base = "input" if len(self._inputs) == 1 else f"input{self._inputs.index(value)}"
-            return Tensor(base, 0, self._shapes[value])
-        if value is self._output and self._external_output:
-            return Tensor("output", 0, self._shapes[value])
+            return self._external_base("input", value, self._inputs)
+        if value in self._outputs and self._external:
+            return self._external_base("output", value, self._outputs)
         return Tensor("arena", ("value", value), self._shapes[value])
 
+    def wanted(self, value: Value) -> Tensor | None:
+        """Where one of an op's several outputs stands; None if nobody reads it."""
+        return self.value(value) if value in self._read or value in self._outputs else None
+
     def gradient(self, value: Value) -> Tensor | None:
-        """Where the gradient of an op's output stands; complete when the op's backward pass runs."""
-        if value is self._output and self._external_output:
-            return Tensor("doutput", 0, self._shapes[value])
+        """Where the gradient of an op's output stands, complete when the op's backward pass runs; None for no reader."""
+        if value in self._outputs and self._external and value not in self._both:
+            return self._external_base("doutput", value, self._outputs)
+        if value not in self._read and value not in self._outputs:
+            return None
         return Tensor("arena", ("gradient", value), self._shapes[value])
 
     def input_gradient(self, value: Value) -> Tensor | None:
@@ -199,8 +223,7 @@ class Lowering:
 
     def _own_gradient(self, root: Value) -> Tensor:
         if root in self._inputs:
-            base = "dinput" if len(self._inputs) == 1 else f"dinput{self._inputs.index(root)}"
-            return Tensor(base, 0, self._shapes[root])
+            return self._external_base("dinput", root, self._inputs)
         return Tensor("arena", ("gradient", root), self._shapes[root])
 
     def parameter(self, parameter: Parameter | None) -> Tensor | None:
@@ -219,7 +242,10 @@ class Lowering:
 
     def lengths(self, value: Value) -> Tensor | None:
         """The lengths that travel with a value; None if all its sequences are whole."""
-        return Tensor("lengths", 0, (self._batch,), "i8") if value in self._ragged else None
+        number = self._long.get(value)
+        if number is None:
+            return None
+        return Tensor(numbered("lengths", number, len(self._inputs)), 0, (self._batch,), "i8")
 
     def saved(self, op: Op, shape: tuple[int, ...]) -> Tensor | None:
         """What the forward pass leaves for the backward pass."""
@@ -235,40 +261,59 @@ class Lowering:
 
     # -- the calls ---------------------------------------------------------------------------------------------
 
-    def _write_sections(
-        self,
-        loss: Loss | None,
-        metrics: Sequence[Metric],
-        optimizer: Optimizer | None,
-        labels: bool,
-        weighted: bool,
-    ) -> dict[str, list[Call]]:
-        forward = [op.forward(self) for op in self._ops]
+    def _write_forward(self) -> list[Call]:
+        calls = [op.forward(self) for op in self._ops]
         if self.training and any(isinstance(op, DropoutOp) for op in self._ops):
-            forward.insert(0, Call("advance_step", (self.random_state(),)))
-        if loss is None:
-            return {"forward": forward, "backward": self._write_backward()} if self.training else {"forward": forward}
-        y = self.value(self._output)
-        target = None if labels else Tensor("target", 0, y.shape)
-        classes = Tensor("labels", 0, y.shape[:-1], "i8") if labels else None
-        lengths = self.lengths(self._output)
-        steps = y.shape[1] if len(y.shape) == 3 else 1
-        weight = Tensor("weight", 0, (self._batch, steps)) if weighted else None
-        dy = self.gradient(self._output) if optimizer is not None else None
-        step = [*forward, loss.call(y, target, classes, weight, lengths, dy)]
-        step += [
-            metric.call(y, target, classes, lengths, Tensor("stats", 16 * (k + 1), (2,), "f8"), loss)
-            for k, metric in enumerate(metrics)
-        ]
+            calls.insert(0, Call("advance_step", (self.random_state(),)))
+        return calls
+
+    def _write_step(
+        self,
+        losses: Sequence[Loss],
+        loss_weights: Sequence[float],
+        metrics: Sequence[Sequence[Metric]],
+        optimizer: Optimizer | None,
+        labels: Sequence[bool],
+        weighted: Sequence[bool],
+    ) -> dict[str, list[Call]]:
+        """The stats hold the losses in the order of the outputs, then the metrics of the first, of the second, ..."""
+        step = self._write_forward()
+        count = len(self._outputs)
+        slot = count
+        for number, (loss, output) in enumerate(zip(losses, self._outputs, strict=True)):
+            y = self.value(output)
+            is_labels = number < len(labels) and labels[number]
+            target = None if is_labels else Tensor(numbered("target", number, count), 0, y.shape)
+            classes = Tensor(numbered("labels", number, count), 0, y.shape[:-1], "i8") if is_labels else None
+            lengths = self.lengths(output)
+            weight = None
+            if number < len(weighted) and weighted[number]:
+                weight = Tensor(numbered("weight", number, count), 0, (self._batch, y.shape[1] if len(y.shape) == 3 else 1))
+            dy = self.gradient(output) if optimizer is not None and output in self._needed else None
+            step.append(loss.call(y, target, classes, weight, lengths, self._stats(number), dy))
+            factor = loss_weights[number] if loss_weights else 1.0
+            if dy is not None and factor != 1:
+                step.append(Call("scale_gradient", (dy,), (factor,)))
+            for metric in metrics[number] if metrics else ():
+                step.append(metric.call(y, target, classes, lengths, self._stats(slot), loss))
+                slot += 1
         if optimizer is not None:
             step += self._write_backward()
             step += optimizer.calls()
         return {"step": step}
 
+    @staticmethod
+    def _stats(slot: int) -> Tensor:
+        return Tensor("stats", 16 * slot, (2,), "f8")
+
     def _write_backward(self) -> list[Call]:
         calls: list[Call] = []
+        if self._external:  # the loss writes straight to the place where readers in the model add
+            for value in self._both & self._needed:
+                given = self._external_base("doutput", value, self._outputs)
+                calls.append(Call("copy", (given, self._own_gradient(value))))
         for op in reversed(self._ops):
-            if op.output not in self._needed:
+            if not any(value in self._needed for value in op.outputs):
                 continue
             self._touched, self._sums = set(), []
             call = op.backward(self)
@@ -335,18 +380,33 @@ class Lowering:
                     offset = offsets[tensor.key] if tensor.base == "arena" else tensor.key
                     slots.append((base, offset, tensor.shape, codes[tensor.dtype], tensor.repeated))
                 sections[name].append((call.kernel, tuple(slots), call.numbers, call.adds))
-        return Program(sections, tuple(bases), arena_bytes, self._dtype, self._shapes[self._output], self.training)
+        shapes = tuple(self._shapes[value] for value in self._outputs)
+        return Program(sections, tuple(bases), arena_bytes, self._dtype, shapes, self.training)
 
 
-def _leading_to(output: Value, ops: Sequence[Op]) -> list[Op]:
-    """The ops that the output depends on: what nobody reads has no gradient, and need not run."""
+def numbered(kind: str, number: int, count: int) -> str:
+    """Name the memory of one of a model's inputs or outputs: ``kind`` alone if there is only one."""
+    return kind if count == 1 else f"{kind}{number}"
+
+
+def _leading_to(outputs: Sequence[Value], ops: Sequence[Op]) -> list[Op]:
+    """The ops that the outputs depend on: what nobody reads has no gradient, and need not run."""
     kept: list[Op] = []
-    wanted = {output}
+    wanted = set(outputs)
     for op in reversed(ops):
-        if op.output in wanted:
+        if not wanted.isdisjoint(op.outputs):
             kept.append(op)
             wanted.update(op.inputs)
     return kept[::-1]
+
+
+def _spread_lengths(inputs: Sequence[Value], ops: Sequence[Op], ragged: Sequence[bool]) -> dict[Value, int]:
+    """The values that lengths travel with, and the number of the input that they came with."""
+    long = {value: number for number, value in enumerate(inputs) if number < len(ragged) and ragged[number]}
+    for op in ops:
+        if op.keeps_lengths and op.inputs[0] in long:
+            long[op.output] = long[op.inputs[0]]
+    return long
 
 
 class Program:
@@ -362,8 +422,8 @@ class Program:
         Size of a workspace.
     dtype : numpy.dtype
         float32 or float64.
-    output_shape : tuple of int
-        Shape of what the graph returns.
+    output_shapes : tuple of tuple of int
+        Shapes of what the graph returns.
     training : bool
         Whether there is a backward pass.
     """
@@ -374,11 +434,11 @@ class Program:
         bases: tuple[str, ...],
         arena_bytes: int,
         dtype: np.dtype,
-        output_shape: tuple[int, ...],
+        output_shapes: tuple[tuple[int, ...], ...],
         training: bool,
     ) -> None:
         self.bases = bases
-        self.output_shape = output_shape
+        self.output_shapes = output_shapes
         self.training = training
         self.sections = {name: [call[0] for call in calls] for name, calls in sections.items()}
         self.executor = _backend.kernels.Executor(sections, len(bases), arena_bytes, dtype)
@@ -402,7 +462,7 @@ class Program:
     def entry(self, named: dict[str, np.ndarray | None], input_shape: tuple[int, ...]) -> Callable[[Any], Any] | None:
         """Return the short way from one input to a new output, for :meth:`fastnn.Model.predict`."""
         places = self.bases.index("input"), self.bases.index("output")
-        return self.executor.entry("forward", self.arrays(named), *places, input_shape, self.output_shape)
+        return self.executor.entry("forward", self.arrays(named), *places, input_shape, self.output_shapes[0])
 
     def run(self, section: str, named: dict[str, np.ndarray | None], workspace: Any, accumulate: bool = False) -> None:
         """Run one list of calls."""

@@ -19,6 +19,7 @@ __all__ = [
     "binary_crossentropy_loss",
     "categorical_crossentropy_loss",
     "mse_loss",
+    "scale_gradient",
     "sigmoid_binary_crossentropy_loss",
     "softmax_crossentropy_loss",
 ]
@@ -258,6 +259,15 @@ cdef void _softmax_crossentropy_loss(args_t* a, floating* _) noexcept nogil:
     rowwise(a, SOFTMAX, _)
 
 
+cdef void _scale_gradient(args_t* a, floating* _) noexcept nogil:
+    cdef floating* dy = <floating*>a.t[0].data   # INOUT
+    cdef floating factor = <floating>a.s[0]
+    cdef int64_t i
+    for i in range(a.t[0].rows * a.t[0].cols):
+        dy[i] *= factor
+
+
+cdef int SCALE_GRADIENT = register("scale_gradient", <void*>_scale_gradient[float], <void*>_scale_gradient[double])
 cdef int MSE_LOSS = register("mse_loss", <void*>_mse_loss[float], <void*>_mse_loss[double])
 cdef int BINARY_LOSS = register(
     "binary_crossentropy_loss", <void*>_binary_crossentropy_loss[float], <void*>_binary_crossentropy_loss[double])
@@ -295,3 +305,8 @@ def categorical_crossentropy_loss(y, target, labels, weight, lengths, stats, dy,
 def softmax_crossentropy_loss(y, target, labels, weight, lengths, stats, dy, mean, count):
     """Cross-entropy of softmax(y): sum_k t_k (log sum_j exp y_j - y_k); gradient softmax(y) sum_k t_k - t."""
     launch(SOFTMAX_LOSS, (y, target, labels, weight, lengths, stats, dy), (mean, count))
+
+
+def scale_gradient(dy, factor):
+    """dy *= factor: a loss's share among several. INOUT dy."""
+    launch(SCALE_GRADIENT, (dy,), (factor,))

@@ -3,7 +3,6 @@
 import gc
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,25 +29,10 @@ FLOAT64 = np.dtype("float64")
 # -- graphs by hand: any directed graph without cycles ---------------------------------------------
 
 
-@dataclass(eq=False)
-class StatefulLSTMOp(LSTMOp):
-    """An LSTM whose initial states are values: an op of three inputs, for graphs that no Sequential makes."""
-
-    def shape(self, *shapes):
-        return super().shape(shapes[0])
-
-    def forward(self, context):
-        call = super().forward(context)
-        tensors = list(call.tensors)
-        tensors[7:9] = (context.value(v) for v in self.inputs[1:])
-        return call._replace(tensors=tuple(tensors))
-
-    def backward(self, context):
-        call = super().backward(context)
-        tensors = list(call.tensors)
-        tensors[8:10] = (context.value(v) for v in self.inputs[1:])
-        tensors[19:21] = (context.input_gradient(v) for v in self.inputs[1:])
-        return call._replace(tensors=tuple(tensors))
+def final_state(graph, op):
+    """Add an LSTM's op and return h_n, the second of its outputs."""
+    graph.add(op)
+    return op.outputs[1]
 
 
 def linear(i, o, bias=True):
@@ -71,7 +55,7 @@ def view_and_plain(graph, x):
     """A value is read three times by one op: over time as a view, and twice as it stands."""
     v = graph.add(LinearOp((x,), linear(3, 4)))
     r = graph.add(RepeatOp((v,), steps=5))
-    return graph.add(StatefulLSTMOp((r, v, v), lstm(4, 4)))
+    return graph.add(LSTMOp((r, v, v), lstm(4, 4)))
 
 
 def view_read_by_both_kinds(graph, x):
@@ -79,8 +63,8 @@ def view_read_by_both_kinds(graph, x):
     v = graph.add(LinearOp((x,), linear(3, 4)))
     r = graph.add(RepeatOp((v,), steps=3))
     t = graph.add(ActivationOp((r,), function="tanh"))
-    h = graph.add(LSTMOp((t,), lstm(4, 4), last=True))
-    return graph.add(StatefulLSTMOp((r, h, v), lstm(4, 4)))
+    h = final_state(graph, LSTMOp((t,), lstm(4, 4)))
+    return graph.add(LSTMOp((r, h, v), lstm(4, 4)))
 
 
 def two_branches(graph, x):
@@ -89,7 +73,7 @@ def two_branches(graph, x):
     b = graph.add(LinearOp((x,), linear(3, 4, bias=False)))
     graph.add(LinearOp((a,), linear(4, 2)))  # nobody reads it
     r = graph.add(RepeatOp((a,), steps=2))
-    y = graph.add(StatefulLSTMOp((r, b, a), lstm(4, 4), last=True))
+    y = final_state(graph, LSTMOp((r, b, a), lstm(4, 4)))
     graph.add(ActivationOp((y,), function="tanh"))  # nor this, although it reads the output
     return y
 
@@ -108,7 +92,7 @@ def views_of_views(graph, x):
     r = graph.add(RepeatOp((graph.add(DropoutOp((v,), p=0.0)),), steps=3))
     d = graph.add(DropoutOp((r,), p=0.0))
     s = graph.add(LSTMOp((d,), lstm(4, 4)))
-    return graph.add(StatefulLSTMOp((s, v, v), lstm(4, 2 + 2)))
+    return graph.add(LSTMOp((s, v, v), lstm(4, 2 + 2)))
 
 
 GRAPHS = [view_and_plain, view_read_by_both_kinds, two_branches, shared_parameters, views_of_views]
@@ -134,7 +118,7 @@ class ByHand:
         }
 
     def forward(self, x, workspace=None):
-        y = np.full(self.program.output_shape, np.nan)
+        y = np.full(self.program.output_shapes[0], np.nan)
         named = {**self.memory, "input": np.ascontiguousarray(x), "output": y}
         self.program.run("forward", named, workspace or self.program.take())
         return y
@@ -142,7 +126,7 @@ class ByHand:
     def gradients(self, x, dy, accumulate=False):
         """Gradients of sum(y * dy)."""
         workspace = self.program.take()
-        y, dx = np.full(self.program.output_shape, np.nan), np.full(x.shape, np.nan)
+        y, dx = np.full(self.program.output_shapes[0], np.nan), np.full(x.shape, np.nan)
         named = {**self.memory, "input": x, "output": y, "doutput": dy, "dinput": dx}
         self.program.run("forward", named, workspace)
         self.program.run("backward", named, workspace, accumulate=accumulate)
@@ -153,7 +137,7 @@ class ByHand:
 def test_gradients_of_a_graph_by_hand(backend, rng, make):
     net = ByHand(make)
     x = rng.standard_normal((4, 3))
-    dy = rng.standard_normal(net.program.output_shape)
+    dy = rng.standard_normal(net.program.output_shapes[0])
     net.vectors.grads[...] = 0  # what nobody computes a gradient for stays as zero_grad left it
     dx, grads = net.gradients(x, dy)
 
@@ -167,7 +151,7 @@ def test_gradients_of_a_graph_by_hand(backend, rng, make):
 @pytest.mark.parametrize("make", GRAPHS)
 def test_gradients_of_a_graph_accumulate(backend, rng, make):
     net = ByHand(make)
-    x, dy = rng.standard_normal((4, 3)), rng.standard_normal(net.program.output_shape)
+    x, dy = rng.standard_normal((4, 3)), rng.standard_normal(net.program.output_shapes[0])
     net.vectors.grads[...] = 0
     dx, once = net.gradients(x, dy)
     again, twice = net.gradients(x, dy, accumulate=True)
@@ -219,13 +203,13 @@ def kernels_of(lowering, section):
 def test_softmax_is_fused_with_its_loss_and_dropout_vanishes_in_evaluation():
     net = addition_net(dropout=0.5)
     net.compile("sgd", "categorical_crossentropy", ["accuracy"])
-    step = lowered(net, (2, 4, 3), training=True, loss=net.loss, metrics=net.metrics, optimizer=net.optimizer)
+    step = lowered(net, (2, 4, 3), training=True, losses=[net.loss], metrics=[net.metrics], optimizer=net.optimizer)
     names = kernels_of(step, "step")
     assert "softmax_forward" not in names
     assert "softmax_crossentropy_loss" in names
     assert names[0] == "advance_step"
     assert names[-1] == "sgd_update"
-    quiet = kernels_of(lowered(net, (2, 4, 3), training=False, loss=net.loss, metrics=net.metrics), "step")
+    quiet = kernels_of(lowered(net, (2, 4, 3), training=False, losses=[net.loss], metrics=[net.metrics]), "step")
     assert not {"dropout_forward", "advance_step", "sgd_update"} & set(quiet)
     assert not any(name.endswith("_backward") for name in quiet)
 
@@ -233,7 +217,7 @@ def test_softmax_is_fused_with_its_loss_and_dropout_vanishes_in_evaluation():
 def test_a_gradient_that_nobody_wants_is_not_computed():
     net = mlp()
     net.compile("sgd", "mse")
-    options = {"training": True, "loss": net.loss, "optimizer": net.optimizer}
+    options = {"training": True, "losses": [net.loss], "optimizer": net.optimizer}
     first = next(c for c in reversed(lowered(net, (2, 3), **options).sections["step"]) if c.kernel == "linear_backward")
     assert first.tensors[3] is None  # dx of the data
     for layer in net.layers[:2]:
@@ -249,7 +233,7 @@ def test_a_gradient_that_nobody_wants_is_not_computed():
 @pytest.mark.parametrize("ragged", [False, True])
 def test_the_padding_is_masked_once(ragged):
     net = ragged_net()
-    names = kernels_of(lowered(net, (2, 5, 3), training=False, ragged=ragged), "forward")
+    names = kernels_of(lowered(net, (2, 5, 3), training=False, ragged=[ragged]), "forward")
     assert names.count("mask_padding") == int(ragged)
 
 
@@ -311,9 +295,9 @@ def test_no_two_live_arrays_share_bytes(kinds, ragged):
     net = random_net(kinds)
     net.compile("adam", "mse", ["exact_match"])
     ragged = ragged and "last" not in kinds
-    fit = {"loss": net.loss, "metrics": net.metrics, "optimizer": net.optimizer}
+    fit = {"losses": [net.loss], "metrics": [net.metrics], "optimizer": net.optimizer}
     for options in ({"training": False}, {"training": True, "wants_dx": True}, {"training": True, **fit}):
-        assert_no_two_live_arrays_share_bytes(lowered(net, (3, 4, 3), ragged=ragged, **options))
+        assert_no_two_live_arrays_share_bytes(lowered(net, (3, 4, 3), ragged=[ragged], **options))
 
 
 def test_the_check_of_lifetimes_can_fail():
@@ -436,7 +420,7 @@ def test_ops_and_calls_are_descriptions():
     assert isinstance(op, Op)
     assert op.output.shape == (None, 3)
     assert Call("tanh_forward", ()).adds is False
-    assert losses.get("mse").fuse([op], op.output) == ([op], op.output)
+    assert losses.get("mse").fuse([op], [op.output], 0) == ([op], op.output)
 
 
 def test_a_program_lets_go_of_the_arrays_it_was_run_with(backend):

@@ -15,6 +15,7 @@ __all__ = [
     "binary_crossentropy_loss",
     "categorical_crossentropy_loss",
     "mse_loss",
+    "scale_gradient",
     "sigmoid_binary_crossentropy_loss",
     "softmax_crossentropy_loss",
 ]
@@ -82,3 +83,8 @@ def softmax_crossentropy_loss(y, target, labels, weight, lengths, stats, dy, mea
     losses = t * np.where(t != 0, log_sum - y, 0)
     gradient = softmax(y) * t.sum(axis=-1, keepdims=True) - t
     reduce(losses, gradient, weight, lengths, stats, dy, mean, count, per_row=True)
+
+
+def scale_gradient(dy, factor):
+    """dy *= factor: a loss's share among several. INOUT dy."""
+    dy *= factor

@@ -81,7 +81,9 @@ class LSTM(Layer):
             raise ValueError(f"{self!r}: expected a sequence (B, T, {self.input_size}), got shape {x.letters}.")
         if x.features != self.input_size:
             raise ValueError(f"{self!r}: expected {self.input_size} input features, got {x.features}.")
-        return graph.add(LSTMOp((x,), self.parameters, last=not self.return_sequences))
+        op = LSTMOp((x,), self.parameters)
+        graph.add(op)
+        return op.outputs[0 if self.return_sequences else 1]
 
     def export(self) -> dict[str, np.ndarray]:
         """PyTorch's weight_ih_l0 (4H, I), weight_hh_l0 (4H, H), bias_ih_l0 and bias_hh_l0 (4H,)."""

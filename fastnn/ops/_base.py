@@ -1,6 +1,6 @@
 """What an op is: one description for both backends.
 
-A graph is a list of ops over values. An op knows its inputs, its output, its parameters and how shapes pass
+A graph is a list of ops over values. An op knows its inputs, its outputs, its parameters and how shapes pass
 through it, and names the kernel call of its forward and of its backward pass. It neither computes nor allocates:
 :mod:`fastnn.program` turns the calls' symbolic tensors into offsets.
 """
@@ -110,6 +110,7 @@ class Context(Protocol):
     itemsize: int
 
     def value(self, value: Value) -> Tensor: ...
+    def wanted(self, value: Value) -> Tensor | None: ...
     def gradient(self, value: Value) -> Tensor | None: ...
     def input_gradient(self, value: Value) -> Tensor | None: ...
     def parameter(self, parameter: Parameter | None) -> Tensor | None: ...
@@ -126,26 +127,35 @@ class Op:
 
     inputs: tuple[Value, ...]
     parameters: dict[str, Parameter] = field(default_factory=dict)
-    output: Value = field(init=False)
+    outputs: tuple[Value, ...] = field(init=False)
 
-    #: The inputs may be views that repeat one row over time (stride 0).
+    #: The first input may be a view that repeats one row over time (stride 0).
     takes_repeated = False
-    #: The output has the time axis, and with it the lengths, of the first input.
+    #: The first output has the time axis, and with it the lengths, of the first input.
     keeps_lengths = True
 
     def __post_init__(self) -> None:
-        self.output = Value(self.shape(*(value.shape for value in self.inputs)))
+        self.outputs = tuple(Value(shape) for shape in self.shapes(*(value.shape for value in self.inputs)))
+
+    @property
+    def output(self) -> Value:
+        """The first output, for most ops the only one."""
+        return self.outputs[0]
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return the output's shape, given the inputs'; None passes through."""
         return shapes[0]
 
+    def shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
+        """Return the shapes of all outputs; ops with several override this in place of :meth:`shape`."""
+        return (self.shape(*shapes),)
+
     def forward(self, context: Context) -> Call:
-        """Return the call that computes the output."""
+        """Return the call that computes the outputs."""
         raise NotImplementedError  # pragma: no cover - abstract
 
     def backward(self, context: Context) -> Call:
-        """Return the call that turns the output's gradient into the inputs' and the parameters'."""
+        """Return the call that turns the outputs' gradients into the inputs' and the parameters'."""
         raise NotImplementedError  # pragma: no cover - abstract
 
 
@@ -165,6 +175,6 @@ class Graph:
         return value
 
     def add(self, op: Op) -> Value:
-        """Append an op and return its output."""
+        """Append an op and return its first output."""
         self.ops.append(op)
         return op.output

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ._base import Call, Context, Op, Parameter, Shape, Tensor
+from ._recurrent import gradients_of_all, initial_gradients, initial_states
 
 NAMES = ("w_ih", "w_hh", "b")
 
@@ -13,28 +14,22 @@ NAMES = ("w_ih", "w_hh", "b")
 class LSTMOp(Op):
     """Parameters w_ih (I, 4H), w_hh (H, 4H), b (4H,), and the same with _r for a reverse direction.
 
-    The output is every step's state (B, T, D H), or with ``last`` the final one (B, D H).
+    Inputs x (B, T, I), and the initial states h_0 and c_0 (B, D H) or neither. Outputs every step's state (B, T, D H)
+    and the final h_n and c_n (B, D H).
     """
 
-    last: bool = False
-
     takes_repeated = True
-
-    @property
-    def keeps_lengths(self) -> bool:  # type: ignore[override]
-        """The last state has no time axis."""
-        return not self.last
 
     @property
     def directions(self) -> int:
         """1, or 2 with a reverse direction."""
         return 2 if "w_ih_r" in self.parameters else 1
 
-    def shape(self, *shapes: Shape) -> Shape:
-        """(B, T, I) -> (B, T, D H) or (B, D H)."""
+    def shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
+        """(B, T, I) -> (B, T, D H), (B, D H), (B, D H)."""
         batch, steps, _ = shapes[0]
         features = self.directions * self.parameters["w_hh"].shape[0]
-        return (batch, features) if self.last else (batch, steps, features)
+        return (batch, steps, features), (batch, features), (batch, features)
 
     def _own(self, *names: str) -> list[Parameter | None]:
         """The parameters of both directions under the given names; None where there is no reverse one."""
@@ -48,60 +43,39 @@ class LSTMOp(Op):
             batch, steps, features, hidden, self.directions, context.training, context.itemsize
         )
 
-    @staticmethod
-    def _unread(context: Context, parameter: Parameter) -> Tensor:
-        memory = context.scratch(parameter.size)
-        assert memory is not None
-        return memory._replace(shape=parameter.shape)
-
     def forward(self, context: Context) -> Call:
-        """x -> y, or h_n."""
-        x, y = context.value(self.inputs[0]), context.value(self.output)
+        """x, h_0, c_0 -> y, h_n, c_n."""
+        x = context.value(self.inputs[0])
         saved, scratch = self._sizes(context, x)
         return Call(
             "lstm_forward",
             (
                 x,
                 *(context.parameter(p) for p in self._own(*NAMES)),
-                None,  # h0, c0: zero
-                None,
+                *initial_states(context, self, 2),
                 context.lengths(self.inputs[0]),
-                *((None, y) if self.last else (y, None)),
-                None,  # c_n
+                *(context.wanted(value) for value in self.outputs),
                 context.saved(self, (saved,)) if context.training else None,
                 context.scratch(scratch),
             ),
         )
 
     def backward(self, context: Context) -> Call:
-        """dy or dh_n -> dx and the parameters' gradients."""
-        x, dy = context.value(self.inputs[0]), context.gradient(self.output)
+        """dy, dh_n, dc_n -> dx, dh_0, dc_0 and the parameters' gradients."""
+        x = context.value(self.inputs[0])
         saved, scratch = self._sizes(context, x)
-        dx = context.input_gradient(self.inputs[0])
-        parameters = [p for p in self._own(*NAMES) if p is not None]
-        gradients = [context.parameter_gradient(p) for p in parameters]
-        if any(gradient is not None for gradient in gradients):
-            # The kernels write all of them or none: where some are frozen, theirs go where nobody reads.
-            gradients = [
-                self._unread(context, p) if gradient is None else gradient
-                for p, gradient in zip(parameters, gradients, strict=True)
-            ]
         return Call(
             "lstm_backward",
             (
-                *((None, dy) if self.last else (dy, None)),
-                None,  # dc_n
+                *(context.gradient(value) for value in self.outputs),
                 x,
                 *(context.parameter(p) for p in self._own("w_ih", "w_hh")),
-                None,  # h0, c0
-                None,
+                *initial_states(context, self, 2),
                 context.lengths(self.inputs[0]),
                 context.saved(self, (saved,)),
-                dx,
-                *gradients,
-                *[None] * (2 * len(NAMES) - len(gradients)),  # no reverse direction
-                None,  # dh0, dc0
-                None,
+                context.input_gradient(self.inputs[0]),
+                *gradients_of_all(context, self._own(*NAMES)),
+                *initial_gradients(context, self, 2),
                 context.scratch(scratch),
             ),
         )
