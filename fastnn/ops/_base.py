@@ -131,8 +131,12 @@ class Op:
 
     #: The first input may be a view that repeats one row over time (stride 0).
     takes_repeated = False
-    #: The first output has the time axis, and with it the lengths, of the first input.
+    #: The first output has the time axis, and with it the lengths, of the inputs.
     keeps_lengths = True
+    #: The inputs' second axis, (B, T), is the time axis of the output.
+    starts_lengths = False
+    #: Why the op does not take ragged sequences, as an error's text; "" where it does.
+    refuses_lengths = ""
 
     def __post_init__(self) -> None:
         self.outputs = tuple(Value(shape) for shape in self.shapes(*(value.shape for value in self.inputs)))
