@@ -2,7 +2,8 @@
 
 An executor holds the calls of one program with offsets in place of pointers and never changes. A workspace holds an
 arena and a copy of the calls' arguments with pointers, which are worked out anew only when an array has moved. The walk
-itself, and a slice of whole training steps, run without the GIL.
+itself, and a slice of whole training steps, run without the GIL; a call of a user's own Python code takes it for its
+turn.
 """
 
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -31,6 +32,7 @@ __all__ = ["Executor"]
 cdef enum:
     ALIGNMENT = 64
     MAX_FEEDS = 8
+    MAX_AXES = 32   # NumPy's limit before 2.0
 
 
 cdef bint* selected = numpy_flag()   # the NumPy backend is chosen: nothing here may run
@@ -48,13 +50,14 @@ cdef struct place_t:   # one tensor of one call, in the list of those that stand
     int64_t offset     # bytes
 
 cdef struct call_t:
-    kernel_t function
+    kernel_t function # NULL: Python's, in Executor.python
     bint adds
     args_t args       # all but the pointers
 
 cdef struct section_t:
     int first
     int last
+    bint python       # some of its calls are Python's
 
 
 # -- gathering: rows of the data into a batch, cast on the way --------------------------------------------------
@@ -153,19 +156,36 @@ cdef int fill_feeds(list gathers, feed_t* feeds) except -1:
 
 # -- memory of one run ----------------------------------------------------------------------------------------------
 
+cdef class Memory:
+    """The bytes of an arena, an object of their own: arrays that Python code was given may outlive the workspace."""
+
+    cdef char* start
+    cdef char* arena      # aligned
+
+    def __dealloc__(self):
+        free(self.start)
+
+
 cdef class Workspace:
     """The arena of one run and the calls' arguments with pointers into it."""
 
-    cdef char* memory
-    cdef char* arena
+    cdef Memory memory
     cdef args_t* args
     cdef void** bases
     cdef int n_bases
+    # Of the calls that are Python's alone:
+    cdef list owners      # the arrays of the run at hand
+    cdef dict kept        # what they leave for one another, as the forward pass for the backward pass
+    cdef object error     # what one raised
 
     def __dealloc__(self):
-        free(self.memory)
         free(self.args)
         free(self.bases)
+
+    def failure(self):
+        """Return what ended the last slice early, and forget it; see the twin."""
+        error, self.error = self.error, None
+        return error
 
 
 cdef class Executor:
@@ -179,6 +199,7 @@ cdef class Executor:
     cdef int64_t arena_bytes
     cdef bint is_double
     cdef dict numbers     # name of a section -> its number
+    cdef dict python      # number of a call -> function and slots, where it is Python's
     cdef section_t[8] sections
 
     def __cinit__(self, dict sections, int n_bases, int64_t arena_bytes, dtype):
@@ -191,15 +212,20 @@ cdef class Executor:
         self.calls = <call_t*>calloc(max(self.n_calls, 1), sizeof(call_t))
         if self.calls == NULL:
             raise MemoryError()
-        self.numbers = {}
+        self.numbers, self.python = {}, {}
         for name, bound in sections.items():
             i = len(self.numbers)
             self.numbers[name] = i
             self.sections[i].first = k
             for kernel, slots, scalars, adds in bound:
                 call = &self.calls[k]
-                call.function = lookup(kernel_id(kernel), is_double)
                 call.adds = adds
+                if callable(kernel):
+                    self.python[k] = kernel, slots
+                    self.sections[self.numbers[name]].python = True
+                    k += 1
+                    continue
+                call.function = lookup(kernel_id(kernel), is_double)
                 if len(slots) > MAX_TENSORS or len(scalars) > MAX_SCALARS:
                     raise ValueError(f"{kernel}: too many arguments for kernel.pxd's args_t.")
                 fill_call(&call.args, slots, scalars)
@@ -229,18 +255,19 @@ cdef class Executor:
         """Return memory to run in; one for each concurrent run."""
         cdef Workspace w = Workspace.__new__(Workspace)
         cdef int k
-        w.memory = <char*>malloc(self.arena_bytes + ALIGNMENT)
+        w.memory = Memory.__new__(Memory)
+        w.memory.start = <char*>malloc(self.arena_bytes + ALIGNMENT)
         w.args = <args_t*>malloc(max(self.n_calls, 1) * sizeof(args_t))
         w.bases = <void**>calloc(self.n_bases, sizeof(void*))
-        if w.memory == NULL or w.args == NULL or w.bases == NULL:
+        if w.memory.start == NULL or w.args == NULL or w.bases == NULL:
             raise MemoryError(f"a workspace of {self.arena_bytes} bytes could not be had; use smaller batches.")
         # Float numbers that nobody wrote would be found at once.
-        memset(w.memory, 0xFF, self.arena_bytes + ALIGNMENT)
-        w.arena = <char*>((<size_t>w.memory + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT)
-        w.n_bases = self.n_bases
+        memset(w.memory.start, 0xFF, self.arena_bytes + ALIGNMENT)
+        w.memory.arena = <char*>((<size_t>w.memory.start + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT)
+        w.n_bases, w.kept = self.n_bases, {}
         for k in range(self.n_calls):
             w.args[k] = self.calls[k].args
-        self.point(w, 0, w.arena)
+        self.point(w, 0, w.memory.arena)
         return w
 
     cdef void point(self, Workspace w, int base, void* data) noexcept nogil:
@@ -267,25 +294,59 @@ cdef class Executor:
                 self.point(w, i, data)
         return 0
 
-    cdef void walk(self, section_t section, args_t* args, bint accumulate) noexcept nogil:
+    cdef bint walk(self, section_t section, Workspace w, bint accumulate) noexcept nogil:
+        """Run a list of calls; False if one raised, which the workspace holds then."""
         cdef int k
+        cdef args_t* args = w.args
+        if section.python:
+            return self.walk_with_python(section, w, accumulate)
         for k in range(section.first, section.last):
             args[k].accumulate = accumulate or self.calls[k].adds
             self.calls[k].function(&args[k], NULL)
+        return True
+
+    cdef bint walk_with_python(self, section_t section, Workspace w, bint accumulate) noexcept nogil:
+        cdef int k
+        cdef args_t* args = w.args
+        for k in range(section.first, section.last):
+            args[k].accumulate = accumulate or self.calls[k].adds
+            if self.calls[k].function != NULL:
+                self.calls[k].function(&args[k], NULL)
+            elif not self.call_python(k, w):
+                return False
+        return True
+
+    cdef bint call_python(self, int k, Workspace w) noexcept with gil:
+        try:
+            function, slots = self.python[k]
+            function([view(w, slot) for slot in slots], w.kept, bool(w.args[k].accumulate))
+        except BaseException as error:  # Ctrl-C too: this frame has nobody to raise to
+            w.error = error
+            undo = w.kept.pop("undo", None)
+            if undo is not None:
+                undo()
+            return False
+        return True
 
     def run(self, str section, Workspace workspace, list arrays, bint accumulate=False):
         """Run one list of calls; ``arrays`` are the memory blocks in order, the first (the arena) is ignored."""
         cdef section_t s = self.sections[<int>self.numbers[section]]
+        cdef bint whole
         self.bind(workspace, arrays)
-        cdef args_t* args = workspace.args
+        workspace.owners = arrays
         with nogil:
-            self.walk(s, args, accumulate)
+            whole = self.walk(s, workspace, accumulate)
+        workspace.owners = None
+        if not whole:
+            raise workspace.failure()
 
     def entry(self, str section, list arrays, int input, int output, tuple input_shape, tuple output_shape):
         """Return a callable for one input array; see the twin."""
         cdef Entry e = Entry.__new__(Entry)
         cdef int i
         e.executor, e.section = self, self.sections[<int>self.numbers[section]]
+        if e.section.python:
+            return None
         e.arrays, e.free = list(arrays), []
         e.input, e.output = input, output
         e.n_input, e.n_output = len(input_shape), len(output_shape)
@@ -320,8 +381,9 @@ cdef class Executor:
         if len(index) == 0 or per_epoch <= 0:
             return position
 
-        cdef args_t* args = workspace.args
-        cdef args_t* tail_args = tail_workspace.args
+        workspace.owners = arrays
+        if tail is not None:
+            tail_workspace.owners = tail_arrays
         # A batch of the whole data is the same in each epoch: its order means nothing.
         cdef bint once = batch_size == per_epoch, fed = False
         cdef int64_t end = index.shape[0], row, since = 0, stride = 1
@@ -334,14 +396,16 @@ cdef class Executor:
                         for k in range(n_feeds):
                             feeds[k].function(feeds[k].source, &index[position], batch_size, feeds[k].row, feeds[k].batch)
                         fed = True
-                    self.walk(s, args, False)
+                    if not self.walk(s, workspace, False):
+                        break
                     position += batch_size
                 else:
                     for k in range(n_feeds):
                         tail_feeds[k].function(
                             tail_feeds[k].source, &index[position], tail_size, tail_feeds[k].row, tail_feeds[k].batch
                         )
-                    tail_executor.walk(tail_s, tail_args, False)
+                    if not tail_executor.walk(tail_s, tail_workspace, False):
+                        break
                     position += tail_size
                 if position % per_epoch == 0:
                     row = position // per_epoch - 1
@@ -356,6 +420,9 @@ cdef class Executor:
                     if elapsed < 1e-4 * (stride + 1) and stride < 1024:
                         stride *= 2
                     since = 0
+        workspace.owners = tail_workspace.owners = None
+        if tail_workspace.error is not None:
+            workspace.error, tail_workspace.error = tail_workspace.error, None
         return position
 
 
@@ -374,7 +441,6 @@ cdef class Entry:
         cdef int i
         cdef cnp.ndarray a
         cdef Workspace w
-        cdef args_t* args
         if not cnp.PyArray_CheckExact(x) or selected[0]:
             return None
         a = <cnp.ndarray>x
@@ -392,11 +458,30 @@ cdef class Entry:
             self.executor.bind(w, self.arrays)
         self.executor.point(w, self.input, cnp.PyArray_DATA(a))
         self.executor.point(w, self.output, cnp.PyArray_DATA(<cnp.ndarray>y))
-        args = w.args
         with nogil:
-            self.executor.walk(self.section, args, False)
+            self.executor.walk(self.section, w, False)
         self.free.append(w)
         return y
+
+
+cdef int[4] TYPES = [cnp.NPY_FLOAT32, cnp.NPY_FLOAT64, cnp.NPY_INT64, cnp.NPY_UINT64]   # by a slot's dtype code
+
+
+cdef object view(Workspace w, slot):
+    """Return the array of one argument, which keeps the memory that it stands in."""
+    cdef cnp.npy_intp[MAX_AXES] n
+    cdef int d, base
+    cdef int64_t offset
+    if slot is None:
+        return None
+    base, offset, shape, code, _ = slot
+    if w.bases[base] == NULL:
+        return None
+    for d in range(len(shape)):
+        n[d] = shape[d]
+    array = cnp.PyArray_SimpleNewFromData(len(shape), n, TYPES[<int>code], <char*>w.bases[base] + offset)
+    cnp.set_array_base(array, w.memory if base == 0 else w.owners[base])
+    return array
 
 
 cdef int fill_call(args_t* args, slots, scalars) except -1:
