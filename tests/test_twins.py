@@ -8,8 +8,8 @@ import pytest
 
 from fastnn import _backend, _reference
 
-#: Modules of the compiled package without a kernel of their own: the calling convention, the choice of the CPU level.
-INFRASTRUCTURE = {"kernel", "simd"}
+#: Modules of the compiled package without a kernel of their own: the calling convention, leaves at the CPU level.
+INFRASTRUCTURE = {"kernel", "simd", "simd_rnn"}
 
 
 def twins(family):

@@ -16,7 +16,8 @@ __all__ = ["Executor"]
 
 KERNELS = {}
 for _family in (
-    "linear", "activation", "random", "norm", "shape", "merge", "embedding", "lstm", "loss", "metric", "optimizer",
+    "linear", "activation", "random", "norm", "shape", "merge", "embedding", "lstm", "rnn", "loss", "metric",
+    "optimizer",
 ):  # fmt: skip
     _module = importlib.import_module(f"{__package__}.{_family}")
     KERNELS.update({name: getattr(_module, name) for name in _module.__all__})

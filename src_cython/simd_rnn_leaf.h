@@ -1,0 +1,187 @@
+/* The leaves of simd_rnn.h for one float type and one CPU level. Included by simd_levels.h. */
+
+#include "simd_vector.h"
+#include "simd_gemm.h"
+
+INLINE vec FN(rnn_phi)(int activation, vec z)
+{
+    return activation == 0 ? v_tanh(z) : activation == 1 ? v_max(v_all(0), z) : v_sigmoid(z);
+}
+
+/* dh phi'(z) from h = phi(z) */
+INLINE vec FN(rnn_phi_back)(int activation, vec dh, vec h)
+{
+    if (activation == 0)
+        return dh * (1 - h * h);
+    if (activation == 1)
+        return v_from_bits(v_less(v_all(0), h) & v_bits(dh));
+    return dh * h * (1 - h);
+}
+
+/* sum (v vectors, in registers) += sum_k a[k] b[k], k shared among ``chains`` sums against the latency of addition */
+INLINE void FN(rnn_row)(int v, int chains, int64_t K, const REAL *a, const REAL *b, vec *sum)
+{
+    vec part[ROW_SUMS];
+    int j, s;
+    int64_t k;
+    UNROLL for (s = 0; s < chains; s++)
+        UNROLL for (j = 0; j < v; j++)
+            part[s * v + j] = s ? v_all(0) : sum[j];
+    for (k = 0; k + chains <= K; k += chains)
+        UNROLL for (s = 0; s < chains; s++) {
+            vec factor = v_all(a[k + s]);
+            UNROLL for (j = 0; j < v; j++)
+                part[s * v + j] = v_fma(factor, v_load(b + ((k + s) * v + j) * VL), part[s * v + j]);
+        }
+    for (; k < K; k++)
+        UNROLL for (j = 0; j < v; j++)
+            part[j] = v_fma(v_all(a[k]), v_load(b + (k * v + j) * VL), part[j]);
+    UNROLL for (s = chains / 2; s > 0; s /= 2)
+        UNROLL for (j = 0; j < v * s; j++)
+            part[j] += part[s * v + j];
+    UNROLL for (j = 0; j < v; j++)
+        sum[j] = part[j];
+}
+
+/* c (rows, width) = a b, or += : the rows of b (H, width) are taken from the last to the first with ``back``, since a
+ * walk to and fro over weights larger than a cache finds there what it saw last. */
+INLINE void FN(rnn_product)(int64_t rows, int64_t H, int64_t width, const REAL *a, const REAL *b, REAL *c,
+                            int accumulate, int back)
+{
+    if (back)
+        FN(leaf_gemm)(rows, width, H, a + H - 1, width, -1, b + (H - 1) * width, -width, NULL, c, width, accumulate);
+    else
+        FN(leaf_gemm)(rows, width, H, a, width, 1, b, width, NULL, c, width, accumulate);
+}
+
+/* ------------------------------------------------------------------------------------------------------------ forward */
+
+/* One example whose state is v vectors: nothing but the states passes through memory. */
+INLINE void FN(rnn_run_row)(int v, int chains, int64_t steps, int64_t H, const REAL *w, const REAL *h, REAL *z,
+                            int64_t z_step, int activation)
+{
+    int j;
+    for (; steps > 0; steps--, h = z, z += z_step) {
+        vec sum[4];
+        UNROLL for (j = 0; j < v; j++)
+            sum[j] = v_load(z + j * VL);
+        if (h)
+            FN(rnn_row)(v, chains, H, h, w, sum);
+        UNROLL for (j = 0; j < v; j++)
+            v_store(z + j * VL, FN(rnn_phi)(activation, sum[j]));
+    }
+}
+
+static void FN(leaf_rnn_run)(int64_t steps, int64_t rows, int64_t H, int64_t width, const void *w_, const void *h_,
+                             void *z_, int64_t z_step, int64_t t, int64_t dt, const int64_t *lengths, int activation)
+{
+    const REAL *w = w_, *h = h_;
+    REAL *z = z_;
+    int64_t s, i;
+    z_step *= dt;
+    if (rows == 1 && width <= 4 * VL && !lengths) {
+        if (width == VL)
+            FN(rnn_run_row)(1, 8, steps, H, w, h, z, z_step, activation);
+        else if (width == 2 * VL)
+            FN(rnn_run_row)(2, 4, steps, H, w, h, z, z_step, activation);
+        else if (width == 3 * VL)
+            FN(rnn_run_row)(3, 2, steps, H, w, h, z, z_step, activation);
+        else
+            FN(rnn_run_row)(4, 2, steps, H, w, h, z, z_step, activation);
+        return;
+    }
+    for (s = 0; s < steps; s++, t += dt, h = z, z += z_step) {
+        if (h)
+            FN(rnn_product)(rows, H, width, h, w, z, 1, s & 1);
+        for (i = 0; i < rows * width; i += VL)
+            v_store(z + i, FN(rnn_phi)(activation, v_load(z + i)));
+        for (i = 0; lengths && i < rows; i++)
+            if (t >= lengths[i]) {
+                if (h)
+                    memcpy(z + i * width, h + i * width, width * sizeof(REAL));
+                else
+                    memset(z + i * width, 0, width * sizeof(REAL));
+            }
+    }
+}
+
+/* ----------------------------------------------------------------------------------------------------------- backward */
+
+INLINE vec FN(rnn_load_dy)(const REAL *dy, int64_t n)
+{
+    return n >= VL ? v_load(dy) : v_load_n(dy, (int)n);
+}
+
+INLINE void FN(rnn_run_row_back)(int v, int chains, int64_t steps, int64_t H, const REAL *w, const REAL *h,
+                                 int64_t h_step, const REAL *dy, int64_t dy_step, REAL *dh, REAL *dz, int64_t dz_step,
+                                 int activation, int whole)
+{
+    vec sum[4];
+    int j;
+    UNROLL for (j = 0; j < v; j++)
+        sum[j] = v_load(dh + j * VL);
+    for (; steps > 0; steps--, h += h_step, dz += dz_step) {
+        if (dy) {
+            UNROLL for (j = 0; j < v; j++)
+                sum[j] += FN(rnn_load_dy)(dy + j * VL, H - j * VL);
+            dy += dy_step;
+        }
+        UNROLL for (j = 0; j < v; j++) {
+            v_store(dz + j * VL, FN(rnn_phi_back)(activation, sum[j], v_load(h + j * VL)));
+            sum[j] = v_all(0);
+        }
+        if (steps > 1 || whole)
+            FN(rnn_row)(v, chains, H, dz, w, sum);
+    }
+    UNROLL for (j = 0; j < v; j++)
+        v_store(dh + j * VL, sum[j]);
+}
+
+static void FN(leaf_rnn_run_back)(int64_t steps, int64_t rows, int64_t H, int64_t width, const void *w_,
+                                  const void *h_, int64_t h_step, const void *dy_, int64_t dy_row, int64_t dy_step,
+                                  void *dh_, void *dz_, int64_t dz_step, int64_t t, int64_t dt,
+                                  const int64_t *lengths, int activation, int whole)
+{
+    const REAL *w = w_, *h = h_, *dy = dy_;
+    REAL *dh = dh_, *dz = dz_;
+    int64_t s, i, u;
+    h_step *= dt;
+    dy_step *= dt;
+    dz_step *= dt;
+    if (rows == 1 && width <= 4 * VL && !lengths) {
+#define ROW(v, chains) \
+    FN(rnn_run_row_back)(v, chains, steps, H, w, h, h_step, dy, dy_step, dh, dz, dz_step, activation, whole)
+        if (width == VL)
+            ROW(1, 8);
+        else if (width == 2 * VL)
+            ROW(2, 4);
+        else if (width == 3 * VL)
+            ROW(3, 2);
+        else
+            ROW(4, 2);
+#undef ROW
+        return;
+    }
+    for (s = 0; s < steps; s++, t += dt, h += h_step, dz += dz_step) {
+        for (i = 0; i < rows; i++) {
+            const REAL *above = dy ? dy + s * dy_step + i * dy_row : NULL;
+            REAL *d = dh + i * width;
+            if (lengths && t >= lengths[i]) { /* dh stays */
+                memset(dz + i * width, 0, width * sizeof(REAL));
+                continue;
+            }
+            for (u = 0; u < width; u += VL) {
+                vec sum = v_load(d + u);
+                if (above)
+                    sum += FN(rnn_load_dy)(above + u, H - u);
+                v_store(dz + i * width + u, FN(rnn_phi_back)(activation, sum, v_load(h + i * width + u)));
+                if (lengths)
+                    v_store(d + u, v_all(0)); /* for the product to be added to, as to the rows that stand still */
+            }
+        }
+        if (s + 1 < steps || whole)
+            FN(rnn_product)(rows, H, width, dz, w, dh, lengths != NULL, s & 1);
+    }
+}
+
+static const rnn_leaf_t FN(rnn_leaves) = {LEVEL_NAME, FN(leaf_rnn_run), FN(leaf_rnn_run_back)};
