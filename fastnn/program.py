@@ -16,6 +16,7 @@ import numpy as np
 
 from . import _backend
 from .ops._base import Call, Graph, Op, Parameter, Tensor, Value
+from .ops.custom import keep
 from .ops.dropout import DropoutOp
 from .ops.shape import MaskOp, RepeatOp
 
@@ -122,6 +123,8 @@ class Lowering:
             self.sections = {"forward": self._write_forward()}
             if training:
                 self.sections["backward"] = self._write_backward()
+        if training:
+            self._keep_before_python()
 
     # -- before the calls -----------------------------------------------------------------------------------
 
@@ -329,6 +332,18 @@ class Lowering:
             for root, tensor in self._sums:
                 calls.append(Call("add_gradient", (self._own_gradient(root), tensor)))
         return calls
+
+    def _keep_before_python(self) -> None:
+        """A list with calls of a user's code begins by noting what it changes: if one raises, nothing has changed."""
+        arrays = [self.random_state()]
+        for base in ("buffers", "grads"):
+            ends = [p.offset + p.size for op in self._ops for p in op.parameters.values()
+                    if p.buffer == (base == "buffers")]  # fmt: skip
+            if ends:
+                arrays.append(Tensor(base, 0, (max(ends),)))
+        for calls in self.sections.values():
+            if any(callable(call.kernel) for call in calls):
+                calls.insert(0, Call(keep, tuple(arrays)))
 
     # -- memory -------------------------------------------------------------------------------------------------
 

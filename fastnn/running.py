@@ -104,19 +104,27 @@ class Runner:
         self.per_epoch = n
         self.model = data.model
         self.interrupt = Interrupt()
+        self.error: BaseException | None = None  # what a user's code in the model raised in the last slice
         self.stats = stats_of(data.model)
         self.main = Batch(data, min(batch_size, n), mode, self.stats)
         rest = n % self.main.size
         self.tail = Batch(data, rest, mode, self.stats) if rest else None
 
     def slice(self, index: np.ndarray, position: int, history: np.ndarray, seconds: float) -> int:
-        """Go on at ``position`` of the order; return how far it came. Finished epochs stand in ``history``."""
+        """Go on at ``position`` of the order; return how far it came. Finished epochs stand in ``history``.
+
+        What a user's code in the model raises comes out of the next call, so that the batches before it are recorded.
+        """
+        if self.error is not None:
+            raise self.error
         main, tail = self.main, self.tail
         ending = tail and (tail.program.executor, tail.workspace, tail.arrays, tail.size, tail.gathers)
-        return main.program.executor.run_slice(
+        position = main.program.executor.run_slice(
             "step", main.workspace, main.arrays, main.size, ending, main.gathers,
             index, position, self.per_epoch, self.stats, history, seconds,
         )  # fmt: skip
+        self.error = main.workspace.failure()
+        return position
 
     def once(self, seconds: float) -> np.ndarray:
         """Run over all examples once, in their own order and slices of ``seconds``; return the figures."""

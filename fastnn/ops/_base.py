@@ -8,7 +8,7 @@ through it, and names the kernel call of its forward and of its backward pass. I
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -93,10 +93,15 @@ class Tensor(NamedTuple):
     repeated: int = 0  # the number of steps over which a (B, 1, F) array repeats; 0: as it stands
 
 
+#: A user's own code in the place of a kernel: arrays in the order of the call's tensors, a dict in which the calls of
+#: one run keep things for one another, and whether to add to parameters' gradients. It may raise.
+Function = Callable[[Sequence[Any], dict[Any, Any], bool], None]
+
+
 class Call(NamedTuple):
     """One kernel call: name, tensors in the order of the kernel's signature, then numbers."""
 
-    kernel: str
+    kernel: str | Function
     tensors: tuple[Tensor | None, ...]
     numbers: tuple[float, ...] = ()
     adds: bool = False

@@ -13,10 +13,6 @@ import numpy as np
 
 from ._base import Call, Context, Op, Parameter, Shape, Tensor, Value
 
-#: What a call of Python's is: arrays in the order of the call's tensors, the workspace's dict, whether to add.
-Function = Callable[[Sequence[Any], dict[Any, Any], bool], None]
-
-
 def accepts(function: Callable[..., Any], name: str) -> bool:
     """Whether a function takes an argument of this name."""
     try:
@@ -162,7 +158,7 @@ class CustomOp(Op):
                 kept[self] = result[1]
 
         inputs = tuple(context.value(value) for value in self.inputs)
-        return Call(call, (*inputs, context.value(self.output), lengths))  # type: ignore[arg-type]
+        return Call(call, (*inputs, context.value(self.output), lengths))
 
     def backward(self, context: Context) -> Call:
         """The layer's backward."""
@@ -211,7 +207,7 @@ class CustomOp(Op):
         tensors += [context.value(value) for value in self.inputs]
         tensors += [context.parameter_gradient(p) for p in parameters]
         tensors += [context.input_gradient(value) for value in self.inputs]
-        return Call(call, tuple(tensors))  # type: ignore[arg-type]
+        return Call(call, tuple(tensors))
 
 
 def _is_size(size: Any) -> bool:
