@@ -1,11 +1,8 @@
-"""What happens between the epochs of ``fit``: history, progress, checkpoints, schedules."""
+"""What happens between the epochs of ``fit``: history, checkpoints, schedules."""
 
 from __future__ import annotations
 
-import shutil
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +16,11 @@ class Callback:
     """Base of the callbacks; override what you need.
 
     ``self.model`` is the model in training. A callback that overrides ``on_epoch_begin`` or ``on_epoch_end`` makes
-    ``fit`` come back to Python after each epoch; otherwise many small epochs run in one go. To end the training,
-    set ``self.model.stop_training = True``.
+    ``fit`` come back to Python after each epoch, one that overrides ``on_batch_end`` after each batch; otherwise many
+    small epochs run in one go. To end the training, set ``self.model.stop_training = True``.
+
+    What a callback remembers from epoch to epoch goes out by ``state`` and in by ``set_state``, so that a training can
+    be resumed in another process.
 
     Examples
     --------
@@ -46,6 +46,20 @@ class Callback:
             Names of the figures that ``logs`` will hold.
         """
 
+    def reset(self) -> None:
+        """Forget earlier trainings: run by a ``fit`` that begins with epoch 0, before ``on_train_begin``."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what is remembered, as numbers, strings and lists that JSON can hold."""
+        return {}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays that are remembered beside ``state``."""
+        return {}
+
+    def set_state(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
+        """Go on from what ``state`` and ``arrays`` returned, in a ``fit`` with ``initial_epoch``."""
+
     def on_train_begin(self) -> None:
         """Run before the first epoch."""
 
@@ -55,6 +69,9 @@ class Callback:
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Run after an epoch; ``logs`` holds its figures by name, ``val_...`` ones too."""
 
+    def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+        """Run after a batch, counted from 0 in its epoch; ``logs`` holds the epoch's figures so far."""
+
     def on_train_end(self) -> None:
         """Run after the last epoch, also after an interruption."""
 
@@ -63,6 +80,11 @@ class Callback:
         """Whether the callback must be called at each epoch."""
         own = type(self)
         return own.on_epoch_begin is not Callback.on_epoch_begin or own.on_epoch_end is not Callback.on_epoch_end
+
+    @property
+    def every_batch(self) -> bool:
+        """Whether the callback must be called at each batch."""
+        return type(self).on_batch_end is not Callback.on_batch_end
 
 
 class History:
@@ -76,6 +98,8 @@ class History:
         Numbers of the epochs.
     seconds : float
         Time that the training took.
+    finished : bool
+        Whether the training came to its end, and was not broken off by Ctrl-C or an error.
 
     Examples
     --------
@@ -91,12 +115,13 @@ class History:
         self.history: dict[str, list[float]] = {}
         self.epoch: list[int] = []
         self.seconds = 0.0
+        self.finished = False
 
-    def append(self, names: list[str], rows: np.ndarray) -> None:
-        """Add one row of figures for each finished epoch."""
+    def append(self, names: list[str], rows: np.ndarray, first: int) -> None:
+        """Add one row of figures for each finished epoch from number ``first`` on."""
         for name, column in zip(names, rows.T.tolist(), strict=True):
             self.history.setdefault(name, []).extend(column)
-        self.epoch.extend(range(len(self.epoch), len(self.epoch) + len(rows)))
+        self.epoch.extend(range(first, first + len(rows)))
 
     def last(self) -> dict[str, float]:
         """Return the figures of the last epoch."""
@@ -195,71 +220,3 @@ class ModelCheckpoint(Callback):
                 return
             self.best = value
         self.model.save(self.path, self.metadata)
-
-
-def figures(logs: dict[str, float], digits: int = 4) -> str:
-    """Return figures as they stand in a line or behind a progress bar."""
-    return ", ".join(f"{name}={value:.{digits}g}" for name, value in logs.items())
-
-
-def fitting(logs: dict[str, float], width: int) -> str:
-    """Return the figures in short, without those that can best be spared where the width is small.
-
-    A figure that was cut off would be read as another number. Those of training with a validation twin go first, then
-    metrics from the first on; losses and the last metric stay.
-    """
-    metrics = [name for name in logs if name not in ("loss", "val_loss")]
-    twins = [name for name in metrics if "val_" + name in logs]
-    spare = twins + [name for name in metrics if name not in twins][:-1]
-    shown = dict(logs)
-    for name in spare:
-        if len(figures(shown, digits=3)) <= width:
-            break
-        del shown[name]
-    return figures(shown, digits=3)
-
-
-class Progress:
-    """A live bar on a terminal, a line now and then elsewhere.
-
-    Parameters
-    ----------
-    epochs : int
-        Number of epochs.
-    verbose : {0, 1, 2}
-        As for ``fit``.
-    """
-
-    #: Seconds between lines where the output is no terminal.
-    LINE_SECONDS = 2.0
-
-    def __init__(self, epochs: int, verbose: int) -> None:
-        self.epochs, self.verbose = epochs, verbose
-        self.bar: Any = None
-        self.start = self.last_line = time.monotonic()
-        if verbose == 1 and sys.stderr.isatty():
-            from tqdm import tqdm
-
-            # The figures are what is looked at, so the bar leaves the line to them.
-            form = "{percentage:3.0f}%|{bar:6}| epoch {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
-            self.bar = tqdm(total=epochs, bar_format=form, dynamic_ncols=True, leave=True)
-
-    def update(self, done: float, logs: dict[str, float], finished_epoch: bool) -> None:
-        """Show that ``done`` epochs (a fraction counts) are over."""
-        if self.bar is not None:
-            self.bar.n = round(done, 2)
-            # What stands before the figures takes some 40 columns: bar, epoch, clock.
-            width = shutil.get_terminal_size().columns - 42 - 2 * len(str(self.epochs))
-            self.bar.set_postfix_str(fitting(logs, width), refresh=False)
-            self.bar.refresh()
-            return
-        now = time.monotonic()
-        due = self.verbose == 2 or now - self.last_line >= self.LINE_SECONDS or done >= self.epochs
-        if self.verbose and finished_epoch and due:
-            self.last_line = now
-            print(f"epoch {int(done)}/{self.epochs} - {now - self.start:.1f} s - {figures(logs)}", flush=True)
-
-    def close(self) -> None:
-        """End the bar's line."""
-        if self.bar is not None:
-            self.bar.close()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import losses
 from ._arrays import plain
+from .program import Program, spread_lengths
 
 if TYPE_CHECKING:
     from .model import Model
-    from .program import Program
 
 #: Bases of a program that hold integers; the others hold numbers of the model's dtype.
 INTEGERS = ("labels", "lengths")
@@ -25,7 +26,7 @@ class Data:
     ----------
     model : Model
         Compiled.
-    x, y, lengths, sample_weight, class_weight
+    x, y, lengths, sample_weight
         As for ``fit``.
     finite : bool
         Refuse NaN and infinity.
@@ -40,29 +41,25 @@ class Data:
         y: Any,
         lengths: Any = None,
         sample_weight: Any = None,
-        class_weight: Mapping[int, float] | None = None,
         *,
         finite: bool = True,
         name: str = "",
     ) -> None:
         assert model.loss is not None
         self.model = model
-        x = model.check_input(x, name + "x")
+        (x,) = model.check_inputs(x, name + "x")
         if len(x) == 0:
             raise ValueError(f"{name}x: expected at least one example, got shape {x.shape}.")
-        template = model.graph(x.ndim, x.shape[-1]).outputs[0].shape
-        shape = (len(x), *(x.shape[1] if s is None else s for s in template[1:]))
+        graph = model.graph(x.shape)
+        shape = (len(x), *(x.shape[1] if s is None else s for s in graph.outputs[0].shape[1:]))
         raw = np.asarray(y)
         if raw.ndim and len(raw) != len(x):
             raise ValueError(f"{name}y: expected {len(x)} examples, as x has, got {len(raw)}.")
         y, is_labels = model.loss.targets(raw, shape, name + "y")
-        long = None if lengths is None else losses.check_lengths(lengths, x.shape)
+        (long,) = model.check_input_lengths(lengths, [x])
         weight = None
         if sample_weight is not None:
             weight = check_weight(sample_weight, shape, model.dtype, name + "sample_weight")
-        if class_weight is not None:
-            factors = class_weights(class_weight, y, is_labels, shape, model.loss.categorical)
-            weight = factors if weight is None else weight * factors
         if finite:
             for label, array in ((name + "x", x), (name + "y", y)):
                 check_finite(label, array, model.dtype)
@@ -73,7 +70,10 @@ class Data:
         if long is not None:
             self.arrays["lengths"] = long
         if weight is not None:
-            self.arrays["weight"] = plain(weight, model.dtype)
+            self.arrays["weight"] = weight
+        self.row = shape[1:]  # the shape of a prediction
+        long = spread_lengths(graph.inputs, graph.ops, [lengths is not None])
+        self.ragged_output = graph.outputs[0] in long
 
     def __len__(self) -> int:
         return len(self.arrays["input"])
@@ -81,21 +81,42 @@ class Data:
     def program(self, size: int, mode: str, weighted: bool = False) -> Program:
         """Return the model's program for batches of this size."""
         return self.model.program(
-            (size, *self.arrays["input"].shape[1:]),
+            [(size, *self.arrays["input"].shape[1:])],
             mode,
-            ragged="lengths" in self.arrays,
-            labels="labels" in self.arrays,
-            weighted=weighted or "weight" in self.arrays,
+            ragged=("lengths" in self.arrays,),
+            labels=("labels" in self.arrays,),
+            weighted=(weighted or "weight" in self.arrays,),
         )
 
     def dtype(self, name: str) -> np.dtype:
         """The type in which a program reads an array."""
         return np.dtype(np.int64) if name in INTEGERS else self.model.dtype
 
-    def part(self, rows: slice) -> Data:
-        """Return some of the examples, as views."""
-        part = object.__new__(Data)
-        part.model, part.arrays = self.model, {name: array[rows] for name, array in self.arrays.items()}
+    @property
+    def steps(self) -> int:
+        """Steps of the predictions; 1 where they have no time axis."""
+        return self.row[0] if len(self.row) == 2 else 1
+
+    @property
+    def rows(self) -> int:
+        """Rows that a mean loss divides by: examples, or their steps without the padding."""
+        if self.ragged_output:
+            return int(self.arrays["lengths"].sum())
+        return len(self) * self.steps
+
+    def weigh_classes(self, given: Mapping[int, float]) -> None:
+        """Multiply the weights of the examples by those of their classes."""
+        assert self.model.loss is not None
+        is_labels = "labels" in self.arrays
+        y = self.arrays["labels" if is_labels else "target"]
+        shape = (len(self), *self.row)
+        factors = class_weights(given, y, is_labels, shape, self.model.loss.categorical).astype(self.model.dtype)
+        self.arrays["weight"] = self.arrays["weight"] * factors if "weight" in self.arrays else factors
+
+    def part(self, rows: slice | np.ndarray) -> Data:
+        """Return some of the examples: views for a slice, copies for their numbers."""
+        part = copy(self)
+        part.arrays = {name: array[rows] for name, array in self.arrays.items()}
         return part
 
 

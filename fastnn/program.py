@@ -53,7 +53,7 @@ class Lowering:
         The gradients of the inputs are wanted.
     losses : sequence of Loss
         Given, one for each output, the calls of a whole step are written: forward, losses, metrics, and in training
-        backward and update.
+        backward and, with an optimizer, update.
     loss_weights : sequence of float
         Factors of the losses' gradients; none for 1.
     metrics : sequence of sequence of Metric
@@ -90,7 +90,7 @@ class Lowering:
         self._outputs = list(graph.outputs)
         self._external = not losses  # the outputs' memory is the caller's
         ops = _leading_to(self._outputs, graph.ops)
-        self._long = _spread_lengths(self._inputs, ops, ragged)
+        self._long = spread_lengths(self._inputs, ops, ragged)
         for number, output in enumerate(self._outputs):
             if losses:
                 ops, self._outputs[number] = losses[number].fuse(ops, self._outputs, number)
@@ -292,7 +292,7 @@ class Lowering:
             weight = None
             if number < len(weighted) and weighted[number]:
                 weight = Tensor(numbered("weight", number, count), 0, (self._batch, y.shape[1] if len(y.shape) == 3 else 1))
-            dy = self.gradient(output) if optimizer is not None and output in self._needed else None
+            dy = self.gradient(output) if self.training and output in self._needed else None
             step.append(loss.call(y, target, classes, weight, lengths, self._stats(number), dy))
             factor = loss_weights[number] if loss_weights else 1.0
             if dy is not None and factor != 1:
@@ -300,8 +300,9 @@ class Lowering:
             for metric in metrics[number] if metrics else ():
                 step.append(metric.call(y, target, classes, lengths, self._stats(slot), loss))
                 slot += 1
-        if optimizer is not None:
+        if self.training:
             step += self._write_backward()
+        if optimizer is not None:
             step += optimizer.calls()
         return {"step": step}
 
@@ -415,7 +416,7 @@ def _leading_to(outputs: Sequence[Value], ops: Sequence[Op]) -> list[Op]:
     return kept[::-1]
 
 
-def _spread_lengths(inputs: Sequence[Value], ops: Sequence[Op], ragged: Sequence[bool]) -> dict[Value, int]:
+def spread_lengths(inputs: Sequence[Value], ops: Sequence[Op], ragged: Sequence[bool]) -> dict[Value, int]:
     """The values that lengths travel with, and the number of the input that they came with."""
     long = {value: number for number, value in enumerate(inputs) if number < len(ragged) and ragged[number]}
     for op in ops:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +59,7 @@ def _memory(model: Model, mode: str, stats: np.ndarray) -> dict[str, np.ndarray 
     named: dict[str, np.ndarray | None] = {**model.memory(), "stats": stats}
     if mode == "fit":
         assert model.optimizer is not None
-        named |= {"segments": model.vectors.segments(), **model.optimizer.memory()}
+        named |= {"segments": model.segments(), **model.optimizer.memory()}
     return named
 
 
@@ -143,3 +142,48 @@ class Runner:
         self.main.release()
         if self.tail is not None:
             self.tail.release()
+
+
+def run_batch(data: Data, mode: str, share: float | None = None, accumulate: bool = False) -> np.ndarray:
+    """Run the examples as one batch; return the sums and counts (S, 2) of the figures.
+
+    Parameters
+    ----------
+    data : Data
+    mode : {"fit", "gradient", "evaluate"}
+        ``"gradient"`` computes the gradients without an update.
+    share : float, optional
+        Factor of the gradients.
+    accumulate : bool
+        Add to the gradients of the parameters.
+    """
+    model, stats = data.model, stats_of(data.model)
+    program = data.program(len(data), mode, weighted=share is not None)
+    named = _memory(model, mode, stats)
+    named |= {name: plain(array, data.dtype(name)) for name, array in data.arrays.items()}
+    if share is not None:  # it passes through the weights, so that the gradient at each output is right from the start
+        weight = named.get("weight")
+        named["weight"] = np.full((len(data), data.steps), share, model.dtype) if weight is None else weight * share
+    workspace = program.take()
+    program.run("step", named, workspace, accumulate)
+    program.give(workspace)
+    if share:
+        stats[0, 0] /= share
+    return stats
+
+
+def accumulate_gradient(group: list[Data], number: int) -> np.ndarray:
+    """Add the gradient of one batch out of a group to those before it, and update after the last.
+
+    The sum is the gradient of one batch of all the examples: a mean is weighed by the rows that count in each batch.
+    """
+    batch = group[number]
+    model = batch.model
+    assert model.loss is not None
+    assert model.optimizer is not None
+    rows = sum(some.rows for some in group)
+    share = 1.0 if model.loss.reduction == "sum" else batch.rows / max(rows, 1)
+    sums = run_batch(batch, "gradient", share, accumulate=number > 0)
+    if number == len(group) - 1:
+        model.optimizer.step()
+    return sums

@@ -7,6 +7,7 @@ from typing import Any
 from .layers._base import Layer
 from .model import Model
 from .ops._base import Graph
+from .training import check_idle
 
 
 class Sequential(Model):
@@ -54,7 +55,10 @@ class Sequential(Model):
         ------
         ValueError
             Its size does not fit; the model is then as it was.
+        RuntimeError
+            The model is in training.
         """
+        check_idle(self, "add")
         self._set_layers([*self.layers, layer])
         return self
 

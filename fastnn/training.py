@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from . import losses, metrics, optimizers
-from .callbacks import Callback, History, Progress
-from .data import Data
-from .running import Runner, figures
+from .callbacks import Callback, History
+from .data import Data, split
+from .passes import Batches, Examples, Slices, Stream
+from .progress import Progress
+from .running import Interrupt, Runner, figures, run_batch
 
 if TYPE_CHECKING:
     from .losses import Loss
@@ -25,27 +26,20 @@ if TYPE_CHECKING:
 SLICE_SECONDS = 0.05
 #: Rows of shuffled order that are prepared at once, so that many small epochs fit into one slice.
 ORDER_ROWS = 65536
-SHUFFLE_KEY = 0x5F66_6C65  # tells the draws of shuffles from those of ops
-
-
-def check_count(name: str, value: Any, least: int = 1) -> int:
-    """Return a count as int, or raise ValueError naming it."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}.")
-    return int(value)
 
 
 def compile_model(
     model: Model, optimizer: str | Optimizer, loss: str | Loss, names: Sequence[str | Metric] | None
 ) -> None:
     """Check the choices against the model and keep them; see :meth:`fastnn.Model.compile`."""
+    check_idle(model, "compile")
     if isinstance(names, str):
         raise ValueError(f"metrics: expected a list of names, got {names!r}; write [{names!r}].")
     chosen_loss, chosen_optimizer = losses.get(loss), optimizers.get(optimizer)
     chosen_metrics = tuple(metrics.get(name) for name in names or ())
     if not model.layers:
         raise ValueError("compile: expected a model with layers, got an empty one.")
-    chosen_loss.check(model.last_op())
+    chosen_loss.check(model.last_ops()[0])
     if chosen_loss.name == "mse" and any(metric.name == "accuracy" for metric in chosen_metrics):
         warnings.warn(
             "accuracy with the loss 'mse' compares the largest output (or a single one's side of 0.5) with the "
@@ -54,7 +48,7 @@ def compile_model(
             stacklevel=3,
         )
     chosen_optimizer.attach(model)
-    model.loss, model.metrics, model.optimizer = chosen_loss, chosen_metrics, chosen_optimizer
+    model.choose(chosen_optimizer, (chosen_loss,), (chosen_metrics,))
     model.forget_programs()
 
 
@@ -63,12 +57,13 @@ def names_of(model: Model, prefix: str = "") -> list[str]:
     return [prefix + "loss", *(prefix + metric.name for metric in model.metrics)]
 
 
-def evaluate(model: Model, x: ArrayLike, y: ArrayLike, batch_size: int, lengths: ArrayLike | None) -> dict[str, float]:
+def evaluate(
+    model: Model, x: Any, y: Any, batch_size: int, lengths: Any, sample_weight: Any
+) -> dict[str, float]:
     """See :meth:`fastnn.Model.evaluate`."""
-    _check_compiled(model, "evaluate")
+    check_compiled(model, "evaluate")
     size = check_count("batch_size", batch_size)
-    data = Data(model, x, y, lengths, finite=False)
-    runner = Runner(data, size, "evaluate")
+    runner = Runner(Data(model, x, y, lengths, sample_weight, finite=False), size, "evaluate")
     try:
         row = runner.once(SLICE_SECONDS)
     finally:
@@ -76,110 +71,148 @@ def evaluate(model: Model, x: ArrayLike, y: ArrayLike, batch_size: int, lengths:
     return dict(zip(names_of(model), row.tolist(), strict=True))
 
 
-def epoch_order(model: Model, n: int, first: int, epochs: int, shuffle: bool) -> np.ndarray:
-    """Return (epochs * n,) int64: the order of the examples in some epochs.
+def train_on_batch(model: Model, x: Any, y: Any, sample_weight: Any, lengths: Any) -> dict[str, float]:
+    """See :meth:`fastnn.Model.train_on_batch`."""
+    check_trainable(model, "train_on_batch")
+    data = Data(model, x, y, lengths, sample_weight)
+    assert model.optimizer is not None
+    model.optimizer.attach(model)
+    interrupt = Interrupt()
+    with interrupt:
+        sums = run_batch(data, "fit")
+        model.zero_grad()
+    interrupt.deliver()
+    return dict(zip(names_of(model), figures(model, sums).tolist(), strict=True))
 
-    The order of an epoch is a function of the model's seed and the epoch's number alone, not of what was prepared
-    together.
-    """
-    if not shuffle:
-        return np.tile(np.arange(n, dtype=np.int64), epochs)
-    order = np.empty((epochs, n), np.int64)
-    for k in range(epochs):
-        bits = np.random.Philox(key=[model.seed, SHUFFLE_KEY], counter=[0, 0, 0, first + k])
-        order[k] = np.random.Generator(bits).permutation(n)
-    return order.reshape(-1)
+
+def test_on_batch(model: Model, x: Any, y: Any, sample_weight: Any, lengths: Any) -> dict[str, float]:
+    """See :meth:`fastnn.Model.test_on_batch`."""
+    check_compiled(model, "test_on_batch")
+    data = Data(model, x, y, lengths, sample_weight, finite=False)
+    return dict(zip(names_of(model), figures(model, run_batch(data, "evaluate")).tolist(), strict=True))
 
 
 def fit(
     model: Model,
-    x: ArrayLike,
-    y: ArrayLike,
+    x: Any,
+    y: Any,
+    *,
     epochs: int,
     batch_size: int,
-    validation_data: tuple[ArrayLike, ArrayLike] | None,
+    validation_data: Any,
     verbose: int,
     callbacks: Iterable[Callback] | None,
     shuffle: bool,
-    lengths: ArrayLike | None,
-    validation_lengths: ArrayLike | None,
+    lengths: Any,
+    validation_lengths: Any,
+    validation_split: float | None,
+    sample_weight: Any,
+    class_weight: Mapping[int, float] | None,
+    initial_epoch: int,
+    steps_per_epoch: int | None,
+    accumulate: int,
 ) -> History:
     """See :meth:`fastnn.Model.fit`."""
-    _check_compiled(model, "fit")
+    check_trainable(model, "fit")
     epochs = check_count("epochs", epochs, least=0)
+    first = check_count("initial_epoch", initial_epoch, least=0)
     size = check_count("batch_size", batch_size)
+    group = check_count("accumulate", accumulate)
     if verbose not in (0, 1, 2):
         raise ValueError(f"verbose: expected 0, 1 or 2, got {verbose!r}.")
-    if len(model.vectors.segments()) == 0:
-        raise ValueError("fit: expected parameters to train, got none: the model has none, or all layers are frozen.")
-    if isinstance(callbacks, Callback):
-        raise TypeError(f"callbacks: expected a list of Callback objects, got {callbacks!r}; write [...] around it.")
-    callbacks = list(callbacks or ())
-    for callback in callbacks:
-        if not isinstance(callback, Callback):
-            raise TypeError(f"callbacks: expected Callback objects, got {callback!r}.")
+    chosen = check_callbacks(callbacks)
+    given = check_validation(validation_data, validation_lengths, validation_split)
+    stream = y is None and not isinstance(x, np.ndarray) and (hasattr(x, "__iter__") or hasattr(x, "__getitem__"))
+    source: Stream | Data
+    validation = None
+    if stream:
+        for name, value in {
+            "lengths": lengths, "sample_weight": sample_weight, "validation_split": validation_split
+        }.items():  # fmt: skip
+            if value is not None:
+                raise ValueError(f"{name}: expected none with an iterable of batches, which brings its own, got one.")
+        steps = None if steps_per_epoch is None else check_count("steps_per_epoch", steps_per_epoch)
+        source = Stream(model, x, steps, class_weight)
+        if source.only_once and steps is None and epochs - first > 1:
+            raise ValueError(
+                f"x: expected an iterable that can be gone over {epochs - first} times, got a {type(x).__name__}, "
+                "which can be only once; give steps_per_epoch=, or a list or an object with __iter__."
+            )
+    else:
+        if y is None:
+            raise ValueError("y: expected targets beside the array x, got none.")
+        if steps_per_epoch is not None:
+            raise ValueError("steps_per_epoch: expected an iterable of batches with it, got arrays.")
+        source = Data(model, x, y, lengths, sample_weight)
+        if validation_split is not None:
+            source, validation = split(source, validation_split)
+        if class_weight is not None:  # for the training alone
+            source.weigh_classes(class_weight)
+    if given is not None:
+        validation = Data(model, *given, name="validation ")
+    names = names_of(model) + (names_of(model, "val_") if validation is not None else [])
+    for callback in chosen:
+        callback.check(names)
     assert model.optimizer is not None
     model.optimizer.attach(model)
-    data = Data(model, x, y, lengths)
-    validation = None
-    if validation_data is None and validation_lengths is not None:
-        raise ValueError("validation_lengths: expected validation_data beside them, got none.")
-    if validation_data is not None:
-        try:
-            xv, yv = validation_data
-        except (TypeError, ValueError):
-            raise ValueError("validation_data: expected a pair (x, y).") from None
-        validation = Data(model, xv, yv, validation_lengths, name="validation ")
-    return _Fit(model, data, validation, epochs, size, verbose, callbacks, shuffle).run()
+    passes: Slices | Batches
+    if isinstance(source, Stream):
+        passes = Batches(model, source, group)
+    elif group > 1 or any(callback.every_batch for callback in chosen):
+        passes = Batches(model, Examples(source, size, shuffle), group)
+    else:
+        passes = Slices(source, size, shuffle, SLICE_SECONDS, ORDER_ROWS)
+    checker = None if validation is None else Runner(validation, max(size, 256), "evaluate")
+    return _Fit(model, passes, checker, names, first, epochs, verbose, chosen).run()
 
 
 class _Fit:
-    """One training: the runner of the batches, that of the validation, history, progress, callbacks."""
+    """One training: passes over the examples, validation, history, progress, callbacks."""
 
     def __init__(
         self,
         model: Model,
-        data: Data,
-        validation: Data | None,
+        passes: Slices | Batches,
+        checker: Runner | None,
+        names: list[str],
+        first: int,
         epochs: int,
-        batch_size: int,
         verbose: int,
         callbacks: list[Callback],
-        shuffle: bool,
     ) -> None:
-        self.model, self.data, self.epochs, self.callbacks = model, data, epochs, callbacks
-        self.runner = Runner(data, batch_size, "fit")
-        self.checker = Runner(validation, max(batch_size, 256), "evaluate") if validation is not None else None
-        # In a single batch of all examples their order means nothing.
-        self.shuffle = shuffle and len(data) > self.runner.main.size
-        self.names = names_of(model) + (names_of(model, "val_") if validation is not None else [])
-        self.every_epoch = (
-            validation is not None or verbose == 2 or any(callback.every_epoch for callback in callbacks)
-        )
-        for callback in callbacks:
-            callback.check(self.names)
+        self.model, self.passes, self.checker, self.names = model, passes, checker, names
+        self.first, self.epochs, self.callbacks = first, epochs, callbacks
+        self.every_epoch = checker is not None or verbose == 2 or any(callback.every_epoch for callback in callbacks)
+        self.hooks = [callback for callback in callbacks if callback.every_batch]
+        self.interrupt = Interrupt()
         self.history = model.history = History()
-        self.progress = Progress(epochs, verbose)
+        self.progress = Progress(epochs, verbose, first)
+        self.examples = 0
 
     def run(self) -> History:
         """Train."""
         model = self.model
         model.stop_training = False
+        model.in_training = True
         start = time.perf_counter()
         begun: list[Callback] = []
         try:
             for callback in self.callbacks:
                 callback.model = model
+                if self.first == 0:
+                    callback.reset()
                 begun.append(callback)
                 callback.on_train_begin()
-            done = 0
+            done = self.first
             while done < self.epochs and not model.stop_training:
                 done += self._chunk(done)
+            self.history.finished = True
         finally:
             self.history.seconds = time.perf_counter() - start
+            model.in_training = False
             model.zero_grad()  # the last batch's would stay those of a layer that is frozen now and not later
             self.progress.close()
-            self.runner.release()
+            self.passes.release()
             if self.checker is not None:
                 self.checker.release()
             for callback in begun:
@@ -187,68 +220,76 @@ class _Fit:
         return self.history
 
     def _chunk(self, first: int) -> int:
-        """Run the epochs from ``first`` whose order is prepared together; return how many."""
-        model, n = self.model, len(self.data)
-        count = 1 if self.every_epoch else min(self.epochs - first, max(1, ORDER_ROWS // n))
+        """Run the epochs from ``first`` that are prepared together; return how many."""
+        model, passes = self.model, self.passes
+        count = 1 if self.every_epoch else min(self.epochs - first, passes.at_once)
         for callback in self.callbacks:
             callback.on_epoch_begin(first)
-        order = epoch_order(model, n, model.epochs_done, count, self.shuffle)
-        sums = np.zeros((count, *self.runner.stats.shape))
-        self.runner.stats[...] = 0
-        position = finished = 0
-        while position < len(order):
-            with self.runner.interrupt:  # what the slice did is written down before Ctrl-C can end it all
-                position = self.runner.slice(order, position, sums, SLICE_SECONDS)
-                before, finished = finished, position // n
-                rows = figures(model, sums[before:finished])
+        passes.begin(model.epochs_done, count)
+        finished = 0
+        while not passes.done:
+            passes.fetch()
+            with self.interrupt:  # what was done is written down before Ctrl-C can end it all
+                rows = passes.advance()
+                lost = np.flatnonzero(~np.isfinite(rows[:, 0]))
+                rows = rows[: lost[0] + 1] if len(lost) else rows
                 if self.checker is None:
-                    self._record(rows)
+                    self._record(first + finished, rows)
+            self._batch_ended()
             if len(rows):
                 if self.checker is not None:
-                    rows = self._validate(rows)
-                self._finish(first + before, rows)
+                    rows = self._validate(first + finished, rows)
+                finished += len(rows)
+                self._finish(first + finished - 1, rows)
             else:
-                self._alive(figures(model, self.runner.stats), first + finished)
-            logs = self.history.last() or dict(zip(self.names, figures(model, self.runner.stats), strict=False))
-            self.progress.update(first + position / n, logs, finished > before)
-            self.runner.interrupt.deliver()
+                self._alive(passes.running()[0], first + finished)
+            logs = self.history.last() or dict(zip(self.names, passes.running().tolist(), strict=False))
+            self.progress.update(first + passes.epochs, logs, len(rows) > 0, self.examples + passes.examples)
+            self.interrupt.deliver()
             if model.stop_training:
                 break
+        self.examples += passes.examples
         return max(finished, 1)
 
-    def _validate(self, rows: np.ndarray) -> np.ndarray:
+    def _batch_ended(self) -> None:
+        """Call the hooks of a batch, if one has been run."""
+        if self.hooks and isinstance(self.passes, Batches) and self.passes.ran:
+            logs = dict(zip(self.names, self.passes.running().tolist(), strict=False))
+            for callback in self.hooks:
+                callback.on_batch_end(self.passes.batch, dict(logs))
+
+    def _validate(self, epoch: int, rows: np.ndarray) -> np.ndarray:
         """Write down an epoch with its validation, which may take long: an epoch interrupted in it does not count."""
         assert self.checker is not None
-        self.runner.interrupt.deliver()
+        self.interrupt.deliver()
         rows = np.concatenate([rows, self.checker.once(SLICE_SECONDS)[None]], axis=1)
-        with self.runner.interrupt:
-            self._record(rows)
+        with self.interrupt:
+            self._record(epoch, rows)
         return rows
 
-    def _record(self, rows: np.ndarray) -> None:
+    def _record(self, first: int, rows: np.ndarray) -> None:
         """Write down finished epochs."""
         if len(rows):
             self.model.epochs_done += len(rows)
-            self.history.append(self.names, rows)
+            self.history.append(self.names, rows, first)
 
-    def _finish(self, first: int, rows: np.ndarray) -> None:
+    def _finish(self, epoch: int, rows: np.ndarray) -> None:
         """Look for a loss that is no number, and call the callbacks."""
-        lost = np.flatnonzero(~np.isfinite(rows[:, 0]))
-        alive = not len(lost) or self._alive(rows[lost[0]], first + int(lost[0]))
+        alive = self._alive(rows[-1, 0], epoch)
         logs = self.history.last()
         if alive or self.every_epoch:
             for callback in self.callbacks:
-                callback.on_epoch_end(first + len(rows) - 1, dict(logs))
+                callback.on_epoch_end(epoch, dict(logs))
 
-    def _alive(self, figures: np.ndarray, epoch: int) -> bool:
+    def _alive(self, loss: float, epoch: int) -> bool:
         """Stop the training, with advice, once the loss is no number."""
-        if np.isfinite(figures[0]) or self.model.stop_training:
+        if np.isfinite(loss) or self.model.stop_training:
             return True
         assert self.model.optimizer is not None
         self.model.stop_training = True
         clip = "" if self.model.optimizer.clipnorm is not None else ", clipnorm=1.0"
         warnings.warn(
-            f"fit: the loss became {figures[0]} in epoch {epoch + 1} and the training was stopped: the "
+            f"fit: the loss became {loss} in epoch {epoch + 1} and the training was stopped: the "
             f"parameters are lost. Try a smaller learning rate (it was {self.model.optimizer.lr:g}){clip}, or inputs "
             "scaled to about 1.",
             RuntimeWarning,
@@ -257,6 +298,51 @@ class _Fit:
         return False
 
 
-def _check_compiled(model: Model, what: str) -> None:
+def check_idle(model: Model, what: str) -> None:
+    """Raise RuntimeError while a training runs: its programs would not know of the change."""
+    if model.in_training:
+        raise RuntimeError(
+            f"{what}: expected a model at rest, got one in training; call it before fit or after it, not in a "
+            "callback or another thread (to end the training, set model.stop_training = True)."
+        )
+
+
+def check_compiled(model: Model, what: str) -> None:
+    """Raise RuntimeError before :meth:`fastnn.Model.compile`."""
     if model.loss is None or model.optimizer is None:
         raise RuntimeError(f"{what}: the model is not compiled; call net.compile(optimizer=..., loss=...) first.")
+
+
+def check_trainable(model: Model, what: str) -> None:
+    """Raise where a model cannot be trained."""
+    check_compiled(model, what)
+    check_idle(model, what)
+    if len(model.segments()) == 0:
+        raise ValueError(
+            f"{what}: expected parameters to train, got none: the model has none, or all layers are frozen."
+        )
+
+
+def check_callbacks(callbacks: Iterable[Callback] | None) -> list[Callback]:
+    """Return the callbacks as a list."""
+    if isinstance(callbacks, Callback):
+        raise TypeError(f"callbacks: expected a list of Callback objects, got {callbacks!r}; write [...] around it.")
+    chosen = list(callbacks or ())
+    for callback in chosen:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks: expected Callback objects, got {callback!r}.")
+    return chosen
+
+
+def check_validation(given: Any, lengths: Any, share: float | None) -> tuple[Any, Any, Any, Any] | None:
+    """Return (x, y, lengths, sample_weight) of the validation data, if there are any."""
+    if given is None:
+        if lengths is not None:
+            raise ValueError("validation_lengths: expected validation_data beside them, got none.")
+        return None
+    if share is not None:
+        raise ValueError("validation_split: expected no validation_data beside it, got both.")
+    if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
+        raise ValueError("validation_data: expected a pair (x, y), or (x, y, sample_weight).")
+    x, y, weight = (*given, None)[:3]
+    return x, y, lengths, weight

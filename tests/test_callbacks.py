@@ -9,7 +9,7 @@ from _nets import mlp, state
 from tqdm import tqdm
 
 import fastnn as fnn
-from fastnn import callbacks as callbacks_module
+from fastnn import progress
 from fastnn import training
 
 
@@ -201,7 +201,7 @@ def test_a_line_now_and_then_where_there_is_no_terminal(backend, data, capsys, m
     monkeypatch.setattr(training, "SLICE_SECONDS", slice_seconds)
     compiled().fit(x, y, epochs=4, batch_size=4)
     assert [line.split(" - ")[0] for line in capsys.readouterr().out.splitlines()] == ["epoch 4/4"]
-    monkeypatch.setattr(callbacks_module.Progress, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(progress.Progress, "LINE_SECONDS", 0.0)
     compiled().fit(x, y, epochs=4, batch_size=4)
     lines = [line.split(" - ")[0] for line in capsys.readouterr().out.splitlines()]
     assert lines == ([f"epoch {k}/4" for k in range(1, 5)] if slice_seconds == 0 else ["epoch 4/4"])
@@ -216,16 +216,16 @@ def test_silence(backend, data, capsys):
 def test_a_narrow_bar_spares_whole_figures():
     logs = {"loss": 0.04664, "accuracy": 0.985, "exact_match": 0.929, "val_loss": 0.0482, "val_accuracy": 0.9791}
     logs["val_exact_match"] = 0.9
-    everything = callbacks_module.fitting(logs, 200)
+    everything = progress.fitting(logs, 200)
     assert everything == (
         "loss=0.0466, accuracy=0.985, exact_match=0.929, val_loss=0.0482, val_accuracy=0.979, val_exact_match=0.9"
     )
-    assert callbacks_module.fitting(logs, len(everything)) == everything
-    assert callbacks_module.fitting(logs, len(everything) - 1) == everything.replace(" accuracy=0.985,", "")
-    assert callbacks_module.fitting(logs, 54) == "loss=0.0466, val_loss=0.0482, val_exact_match=0.9"
-    assert callbacks_module.fitting(logs, 5) == "loss=0.0466, val_loss=0.0482, val_exact_match=0.9"
+    assert progress.fitting(logs, len(everything)) == everything
+    assert progress.fitting(logs, len(everything) - 1) == everything.replace(" accuracy=0.985,", "")
+    assert progress.fitting(logs, 54) == "loss=0.0466, val_loss=0.0482, val_exact_match=0.9"
+    assert progress.fitting(logs, 5) == "loss=0.0466, val_loss=0.0482, val_exact_match=0.9"
     logs = {"loss": 1.0, "accuracy": 0.5, "exact_match": 0.25}
-    assert callbacks_module.fitting(logs, 25) == "loss=1, exact_match=0.25"
+    assert progress.fitting(logs, 25) == "loss=1, exact_match=0.25"
 
 
 def test_a_live_bar_on_a_terminal(backend, data, monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 from _nets import ROOT, addition_data, addition_net, assert_same_state, state, trained
 
 import fastnn as fnn
-from fastnn import training
+from fastnn import passes, training
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_keyboard_interrupt_from_a_callback(backend, data):
 
 INTERRUPTED = """
 import numpy as np, time, fastnn as fnn
-from fastnn import training
+from fastnn import passes, training
 rng = np.random.default_rng(0)
 x, y = rng.standard_normal((64, 8, 16)), rng.standard_normal((64, 16))
 def make():
@@ -91,7 +91,7 @@ print(k, len(net.history.epoch) == net.epochs_done, bool(np.isfinite(net.predict
 # The same number of whole batches, one by one:
 again = make()
 again.fit(x, y, epochs=k // 3, batch_size=24, verbose=0)
-order = training.epoch_order(again, 64, k // 3, 1, True)
+order = passes.epoch_order(again, 64, k // 3, 1, True)
 for rows in [order[:24], order[24:48]][: k % 3]:
     _, dy = fnn.losses.mse(again.forward(x[rows], training=True), y[rows])
     again.zero_grad()

@@ -6,7 +6,7 @@ from _helpers import assert_close, assert_parity
 from _nets import addition_data, addition_net, assert_same_state, mlp, ragged_net, state, trained
 
 import fastnn as fnn
-from fastnn import training
+from fastnn import passes, training
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_the_loop_by_hand_equals_fit(backend, rng, shuffle, ragged):
     optimizer = fnn.Adam(lr=0.02).attach(hand)
     curve = []
     for epoch in range(3):
-        order = training.epoch_order(hand, 11, epoch, 1, shuffle)
+        order = passes.epoch_order(hand, 11, epoch, 1, shuffle)
         total = count = 0.0
         for start in range(0, 11, 4):
             rows = order[start : start + 4]
@@ -336,13 +336,13 @@ def test_the_curve_is_torchs(backend, rng, optimizer):
 
 def test_shuffles_are_a_function_of_seed_and_epoch():
     net, same, other = mlp(), mlp(), mlp(seed=2)
-    orders = training.epoch_order(net, 20, 0, 3, True).reshape(3, 20)
+    orders = passes.epoch_order(net, 20, 0, 3, True).reshape(3, 20)
     for row in orders:
         assert sorted(row) == list(range(20))
-    np.testing.assert_array_equal(training.epoch_order(same, 20, 1, 2, True).reshape(2, 20), orders[1:])
+    np.testing.assert_array_equal(passes.epoch_order(same, 20, 1, 2, True).reshape(2, 20), orders[1:])
     assert not np.array_equal(orders[0], orders[1])
-    assert not np.array_equal(training.epoch_order(other, 20, 0, 1, True), orders[0])
-    np.testing.assert_array_equal(training.epoch_order(net, 3, 5, 2, False), [0, 1, 2, 0, 1, 2])
+    assert not np.array_equal(passes.epoch_order(other, 20, 0, 1, True), orders[0])
+    np.testing.assert_array_equal(passes.epoch_order(net, 3, 5, 2, False), [0, 1, 2, 0, 1, 2])
 
 
 def test_float32_and_float64_agree(backend, data):
