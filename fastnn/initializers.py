@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["gate_bias", "glorot_uniform", "ones", "orthogonal", "zeros"]
+__all__ = ["gate_bias", "glorot_uniform", "normal", "ones", "orthogonal", "zeros"]
 
 
 def zeros(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -80,6 +80,34 @@ def glorot_uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarr
     """
     limit = np.sqrt(6 / (shape[0] + shape[1]))
     return rng.uniform(-limit, limit, shape)
+
+
+def normal(rng: np.random.Generator, shape: tuple[int, ...], zero_row: int | None = None) -> np.ndarray:
+    """Draw from N(0, 1).
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of the draws.
+    shape : tuple of int
+        Any.
+    zero_row : int, optional
+        A row that is 0.
+
+    Returns
+    -------
+    shape ndarray of float64
+
+    Examples
+    --------
+    >>> import fastnn as fnn, numpy as np
+    >>> fnn.initializers.normal(np.random.default_rng(0), (2, 3), zero_row=0)[0].tolist()
+    [0.0, 0.0, 0.0]
+    """
+    numbers = rng.standard_normal(shape)
+    if zero_row is not None:
+        numbers[zero_row] = 0
+    return numbers
 
 
 def orthogonal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

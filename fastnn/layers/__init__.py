@@ -2,9 +2,14 @@
 
 from .activation import ReLU, Sigmoid, Softmax, Tanh
 from .dropout import Dropout
+from .embedding import Embedding
 from .linear import Linear
 from .lstm import LSTM
+from .merge import Add, Concat, Multiply
 from .norm import BatchNorm
-from .shape import RepeatVector
+from .shape import Flatten, LastStep, RepeatVector, Reshape, Slice
 
-__all__ = ["LSTM", "BatchNorm", "Dropout", "Linear", "ReLU", "RepeatVector", "Sigmoid", "Softmax", "Tanh"]
+__all__ = [
+    "LSTM", "Add", "BatchNorm", "Concat", "Dropout", "Embedding", "Flatten", "LastStep", "Linear", "Multiply", "ReLU",
+    "RepeatVector", "Reshape", "Sigmoid", "Slice", "Softmax", "Tanh",
+]  # fmt: skip
