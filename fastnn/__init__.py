@@ -10,8 +10,27 @@ from ._config import show_config
 from .callbacks import Callback, History, LearningRateScheduler, ModelCheckpoint
 from .cython_api import get_include
 from .functional import dot
-from .layers import LSTM, BatchNorm, Dropout, Linear, ReLU, RepeatVector, Sigmoid, Softmax, Tanh
+from .layers import (
+    LSTM,
+    Add,
+    BatchNorm,
+    Concat,
+    Dropout,
+    Embedding,
+    Flatten,
+    LastStep,
+    Linear,
+    Multiply,
+    ReLU,
+    RepeatVector,
+    Reshape,
+    Sigmoid,
+    Slice,
+    Softmax,
+    Tanh,
+)
 from .layers._base import Layer
+from .layers._node import Input, Node
 from .model import Model
 from .optimizers import SGD, Adam
 from .saving import load
@@ -25,19 +44,29 @@ __all__ = [
     "LSTM",
     "SGD",
     "Adam",
+    "Add",
     "BatchNorm",
     "Callback",
+    "Concat",
     "Dropout",
+    "Embedding",
+    "Flatten",
     "History",
+    "Input",
+    "LastStep",
     "Layer",
     "LearningRateScheduler",
     "Linear",
     "Model",
     "ModelCheckpoint",
+    "Node",
+    "Multiply",
     "ReLU",
     "RepeatVector",
+    "Reshape",
     "Sequential",
     "Sigmoid",
+    "Slice",
     "Softmax",
     "Tanh",
     "__version__",

@@ -168,3 +168,10 @@ def too_large(x: Array, name: str, limit: int) -> ValueError:
         f"{name}: expected sizes and strides of at most {limit} elements, which is what this BLAS can count, got shape "
         f"{x.shape} with strides {x.strides} bytes; cut it into parts, or choose use_backend('numpy')."
     )
+
+
+def check_count(name: str, value: Any, least: int = 1) -> int:
+    """Return a count as int, or raise ValueError naming it."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}.")
+    return int(value)

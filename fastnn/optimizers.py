@@ -100,7 +100,7 @@ class Optimizer:
         assert model is not None
         size = len(model.vectors.params)
         params, grads = Tensor("params", 0, (size,)), Tensor("grads", 0, (size,))
-        segments = Tensor("segments", 0, (len(model.vectors.segments()), 2), "i8")
+        segments = Tensor("segments", 0, (len(model.segments()), 2), "i8")
         hyper = Tensor("hyper", 0, (2,), "f8")
         calls = []
         if self.clipnorm is not None:
@@ -133,7 +133,7 @@ class Optimizer:
             raise RuntimeError(f"{type(self).__name__}.step: not attached; call attach(net) first.")
         vectors = self._model.vectors
         self.attach(self._model)
-        segments = vectors.segments()
+        segments = self._model.segments()
         if self.clipnorm is not None:
             _backend.kernels.clip_gradients(vectors.grads, segments, self.clipnorm)
         update = getattr(_backend.kernels, self.kernel)

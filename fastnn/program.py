@@ -418,10 +418,23 @@ def _leading_to(outputs: Sequence[Value], ops: Sequence[Op]) -> list[Op]:
 
 def spread_lengths(inputs: Sequence[Value], ops: Sequence[Op], ragged: Sequence[bool]) -> dict[Value, int]:
     """The values that lengths travel with, and the number of the input that they came with."""
-    long = {value: number for number, value in enumerate(inputs) if number < len(ragged) and ragged[number]}
+    given = {value: number for number, value in enumerate(inputs) if number < len(ragged) and ragged[number]}
+    long = {value: number for value, number in given.items() if len(value.shape) == 3}
     for op in ops:
-        if op.keeps_lengths and op.inputs[0] in long:
-            long[op.output] = long[op.inputs[0]]
+        source = given if op.starts_lengths else long
+        numbers = sorted({source[value] for value in op.inputs if value in source})
+        if not numbers:
+            continue
+        if op.refuses_lengths:
+            raise ValueError(op.refuses_lengths)
+        if op.keeps_lengths:
+            if len(numbers) > 1:
+                name = type(op).__name__.removesuffix("Op")
+                raise ValueError(
+                    f"{name}: expected sequences with the lengths of one input, got those of inputs {numbers}; give "
+                    "lengths for one of them, and the others are taken as equally long."
+                )
+            long[op.output] = numbers[0]
     return long
 
 

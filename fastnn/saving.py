@@ -15,7 +15,7 @@ import numpy as np
 from . import layers, losses, metrics, optimizers
 
 if TYPE_CHECKING:
-    from .sequential import Sequential
+    from .model import Model
 
 FORMAT = "fastnn"
 FORMAT_VERSION = 1
@@ -67,18 +67,19 @@ def save(model: Any, path: str | Path, metadata: Mapping[str, str] | None) -> No
         "epochs_done": model.epochs_done,
         "metadata": {**model.metadata, **(metadata or {})},
     }
-    if model.loss is not None:
+    if model.optimizer is not None:
         optimizer = model.optimizer
         own["training"] = {
-            "loss": {"name": model.loss.name, "reduction": model.loss.reduction},
-            "metrics": [metric.name for metric in model.metrics],
+            "losses": [{"name": loss.name, "reduction": loss.reduction} for loss in model.losses],
+            "loss_weights": list(model.loss_weights),
+            "metrics": [[metric.name for metric in some] for some in model.output_metrics],
             "optimizer": {"class": type(optimizer).__name__, "config": optimizer.config, "updates": optimizer.updates},
         }
         tensors |= {OPTIMIZER + name: vector for name, vector in optimizer.state.items()}
     write_atomically(path, to_bytes(tensors, {FORMAT: json.dumps(own)}))
 
 
-def load(path: str | Path) -> Sequential:
+def load(path: str | Path) -> Model:
     """Read a model that :meth:`fastnn.Model.save` wrote.
 
     Parameters
@@ -87,7 +88,7 @@ def load(path: str | Path) -> Sequential:
 
     Returns
     -------
-    Sequential
+    Sequential or Model
         Compiled as it was saved, with the optimizer's state and the user's ``metadata``.
 
     Raises
@@ -162,9 +163,32 @@ def _count(entries: dict[str, Any], name: str) -> int:
     return value
 
 
-def _rebuild(own: dict[str, Any], tensors: dict[str, np.ndarray]) -> Sequential:
+def _assemble(architecture: dict[str, Any], made: list[Any]) -> Model:
+    """Put layers together as they were: in a row, or called one after the other on nodes."""
+    from .layers._node import Input, Node
+    from .model import Model
     from .sequential import Sequential
 
+    options = {"dtype": architecture["dtype"], "seed": architecture["seed"]}
+    if architecture["class"] == "Sequential":
+        return Sequential(*made, **options)
+    inputs = {name: Input(shape) for name, shape in architecture["inputs"].items()}
+    given: list[tuple[Node, ...]] = []
+
+    def node(place: list[int]) -> Node:
+        call, number = place
+        nodes = tuple(inputs.values()) if call < 0 else given[call]
+        if not 0 <= number < len(nodes):
+            raise ValueError(f"expected one of {len(nodes)} nodes, got number {number}")
+        return nodes[number]
+
+    for number, places in architecture["calls"]:
+        result = made[number](*(node(place) for place in places))
+        given.append(result if isinstance(result, tuple) else (result,))
+    return Model(inputs, {name: node(place) for name, place in architecture["outputs"].items()}, **options)
+
+
+def _rebuild(own: dict[str, Any], tensors: dict[str, np.ndarray]) -> Model:
     architecture = own["architecture"]
     made = []
     for entry in architecture["layers"]:
@@ -178,7 +202,7 @@ def _rebuild(own: dict[str, Any], tensors: dict[str, np.ndarray]) -> Sequential:
     expected = sum(p.size for layer in made for p in layer.parameters.values())
     if expected > sum(array.size for array in tensors.values()):
         raise ValueError(f"expected tensors of {expected} numbers at least, got fewer")
-    model = Sequential(*made, dtype=architecture["dtype"], seed=architecture["seed"])
+    model = _assemble(architecture, made)
     for name, array in tensors.items():
         if array.dtype != model.dtype:
             raise ValueError(f"{name}: expected dtype {model.dtype}, got {array.dtype}")
@@ -190,8 +214,14 @@ def _rebuild(own: dict[str, Any], tensors: dict[str, np.ndarray]) -> Sequential:
     if chosen is not None:
         kind = optimizers.OPTIMIZERS[chosen["optimizer"]["class"].lower()]
         optimizer = kind(**chosen["optimizer"]["config"])
-        loss = losses.LOSSES[chosen["loss"]["name"]](chosen["loss"]["reduction"])
-        model.compile(optimizer, loss, [metrics.METRICS[name] for name in chosen["metrics"]])
+        model.choose(
+            optimizer.attach(model),
+            [losses.LOSSES[entry["name"]](entry["reduction"]) for entry in chosen["losses"]],
+            [[metrics.METRICS[name] for name in names] for names in chosen["metrics"]],
+            [float(weight) for weight in chosen["loss_weights"]],
+        )
+        for loss, last in zip(model.losses, model.last_ops(), strict=True):
+            loss.check(last)
         optimizer.hyper[1] = _count(chosen["optimizer"], "updates")
         for name, vector in optimizer.state.items():
             given = tensors.get(OPTIMIZER + name)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .layers._base import Layer
-from .model import Model
-from .ops._base import Graph
+from .model import Model, note_checks
+from .ops._base import Graph, Op
 from .training import check_idle
 
 
@@ -41,7 +41,7 @@ class Sequential(Model):
     """
 
     def __init__(self, *layers: Layer, dtype: Any = "float32", seed: int | None = None) -> None:
-        super().__init__(dtype, seed)
+        self._begin(dtype, seed)
         self._set_layers(list(layers))
 
     def add(self, layer: Layer) -> Sequential:
@@ -75,45 +75,85 @@ class Sequential(Model):
         self._graphs.clear()
         try:
             if self.input_features is not None:
-                self.graph(self._natural_rank(self.input_features), self.input_features)
+                self._natural_graph()
         except ValueError:
             self.layers = before
             self._graphs.clear()
             raise
         self.vectors.adopt([p for layer in layers for p in layer.parameters.values()], self._rng)
         self.forget_programs()
-        self.loss = self.optimizer = None
+        self.choose(None, ())
 
     @property
     def input_features(self) -> int | None:
         """Size of the input's last axis; None if the layers take any."""
-        return next((layer.input_features for layer in self.layers if layer.input_features is not None), None)
+        for layer in self.layers:
+            if layer.input_features is not None or not layer.keeps_features:
+                return layer.input_features
+        return None
 
-    def build(self, graph: Graph, ndim: int, features: int) -> None:
+    def build(self, graph: Graph, *sizes: tuple[int, int]) -> None:
         """Chain the layers."""
+        ((ndim, features),) = sizes
         value = graph.input((None, features) if ndim == 2 else (None, None, features))
         for number, layer in enumerate(self.layers):
             try:
-                value = layer.build(graph, value)
-                graph.marks.append(value)
+                result = layer.build(graph, value)
             except ValueError as error:
                 located = ValueError(f"layer {number}: {error}")
                 located.layer = number  # type: ignore[attr-defined]
                 raise located from None
+            if isinstance(result, tuple):
+                raise ValueError(
+                    f"layer {number}: {layer!r}: expected one result, got {len(result)}; layers that give several, as "
+                    "with return_state=True, go into a fnn.Model."
+                )
+            note_checks(graph, layer, [value])
+            value = result
+            graph.marks.append(value)
         graph.outputs.append(value)
 
-    def _natural_rank(self, features: int) -> int:
+    def check_shape(self, number: int, shape: tuple[int, ...], name: str) -> None:
+        """Compare the rank of an array, and its last size, with what the layers take."""
+        features = self.input_features
+        letters = "F" if features is None else str(features)
+        if len(shape) not in (2, 3):
+            cure = "; one example alone is x[None]" if len(shape) == 1 else ""
+            raise ValueError(f"{name}: expected shape (B, {letters}) or (B, T, {letters}), got {shape}{cure}.")
+        if 0 in shape[1:]:
+            raise ValueError(f"{name}: expected no axis of size 0 but the batch, got shape {shape}.")
+        if features is not None and shape[-1] != features:
+            lead = "B, T" if len(shape) == 3 else "B"
+            raise ValueError(f"{name}: expected {features} features, shape ({lead}, {features}), got {shape}.")
+
+    def last_ops(self) -> list[Op | None]:
+        """Return the op that gives the output, alone in a list."""
+        graph = self._natural_graph(default=1)
+        assert graph is not None
+        return [next((op for op in graph.ops if graph.outputs[0] in op.outputs), None)]
+
+    def _natural_graph(self, default: int | None = None) -> Graph | None:
+        """The graph for vectors if the layers take them, else for sequences; None for an unknown size of input."""
+        features = self.input_features or default
+        if features is None:
+            return None
         try:
-            self.graph(2, features)
+            return self.graph((1, features))
         except ValueError as flat:
             try:
-                self.graph(3, features)
+                return self.graph((1, 1, features))
             except ValueError as sequence:
                 # The error that matters is that of the rank which got further down the chain.
-                further = max((flat, sequence), key=lambda error: getattr(error, "layer", -1))
-                raise further from None
-            return 3
-        return 2
+                raise max((flat, sequence), key=lambda error: getattr(error, "layer", -1)) from None
+
+    def config(self) -> dict[str, Any]:
+        """The model's architecture in words that JSON can hold."""
+        return self._own_config()
+
+    def _summary_rows(self) -> list[tuple[Layer, str, str]]:
+        graph = self._natural_graph()
+        shapes = ["?"] * len(self.layers) if graph is None else [value.letters for value in graph.marks]
+        return [(layer, shape, "") for layer, shape in zip(self.layers, shapes, strict=True)]
 
     def __repr__(self) -> str:
         inner = "".join(f"\n  {layer!r}" for layer in self.layers)

@@ -11,14 +11,15 @@ from .layers._base import Layer
 __all__ = ["summary_table"]
 
 
-def summary_table(layers: Sequence[Layer], shapes: Sequence[str], dtype: np.dtype) -> str:
-    """Return a line for each layer with what it gives and its number of parameters, and the totals.
+def summary_table(rows: Sequence[tuple[Layer, str, str]], layers: Sequence[Layer], dtype: np.dtype) -> str:
+    """Return a line for each application of a layer with what it gives and its number of parameters, and the totals.
 
     Parameters
     ----------
+    rows : sequence of (layer, shape, sources)
+        What each gives, in letters, and the lines it reads; "" where that is the line before.
     layers : sequence of Layer
-    shapes : sequence of str
-        What each gives, in letters.
+        Each once.
     dtype : numpy.dtype
         The model's.
 
@@ -26,14 +27,21 @@ def summary_table(layers: Sequence[Layer], shapes: Sequence[str], dtype: np.dtyp
     -------
     str
     """
-    rows = [
-        (str(k), type(layer).__name__, shape, f"{layer.count:,}" + "*" * (layer.count > 0 and not layer.trainable))
-        for k, (layer, shape) in enumerate(zip(layers, shapes, strict=True))
-    ]
-    table = [("", "layer", "output", "parameters"), *rows]
+    table = [("", "layer", "output", "parameters", "from")]
+    seen: set[Layer] = set()
+    for k, (layer, shape, sources) in enumerate(rows):
+        frozen = "*" * (layer.count > 0 and not layer.trainable)
+        count = "shared" if layer in seen and layer.count else f"{layer.count:,}{frozen}"
+        seen.add(layer)
+        table.append((str(k), type(layer).__name__, shape, count, sources))
+    if not any(sources for *_, sources in rows):
+        table = [(*row[:4], "") for row in table]
     widths = [max(len(row[k]) for row in table) for k in range(4)]
-    lines = [f"{a:>{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}".rstrip() for a, b, c, d in table]
+    lines = [
+        f"{a:>{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}  {e}".rstrip()
+        for a, b, c, d, e in table
+    ]
     total = sum(layer.count for layer in layers)
-    frozen = sum(layer.count for layer in layers if not layer.trainable)
-    of_them = f", {frozen:,} of them frozen (*)" if frozen else ""
+    frozen_total = sum(layer.count for layer in layers if not layer.trainable)
+    of_them = f", {frozen_total:,} of them frozen (*)" if frozen_total else ""
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], f"{total:,} parameters{of_them}, {dtype}"])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import losses, metrics, optimizers
+from ._arrays import check_count
 from .callbacks import Callback, History
 from .data import Data, split
 from .passes import Batches, Examples, Slices, Stream
@@ -37,6 +38,7 @@ def compile_model(
         raise ValueError(f"metrics: expected a list of names, got {names!r}; write [{names!r}].")
     chosen_loss, chosen_optimizer = losses.get(loss), optimizers.get(optimizer)
     chosen_metrics = tuple(metrics.get(name) for name in names or ())
+    metrics.check_names(chosen_metrics)
     if not model.layers:
         raise ValueError("compile: expected a model with layers, got an empty one.")
     chosen_loss.check(model.last_ops()[0])

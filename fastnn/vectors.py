@@ -57,13 +57,15 @@ class Vectors:
             end = p.offset + p.size
             p.data = (self.buffers if p.buffer else self.params)[p.offset : end].reshape(p.shape)
             p.grad = None if p.buffer else self.grads[p.offset : end].reshape(p.shape)
+            p.home = self
 
-    def segments(self) -> np.ndarray:
-        """Return (S, 2) int64: offset and size of the trainable stretches, neighbours joined."""
+    def segments(self, parameters: Iterable[Parameter]) -> np.ndarray:
+        """Return (S, 2) int64: offset and size of the trainable stretches among some parameters, neighbours joined."""
         rows: list[list[int]] = []
         step = ALIGNMENT // self.dtype.itemsize
+        wanted = set(parameters)
         for p in self.parameters:
-            if p.buffer or not p.trainable:
+            if p.buffer or not p.trainable or p not in wanted:
                 continue
             if rows and -(-sum(rows[-1]) // step) * step == p.offset:
                 rows[-1][1] = p.offset + p.size - rows[-1][0]

@@ -247,10 +247,10 @@ def test_parameters_are_views_of_one_vector():
         assert p.data.shape == p.shape
     net.layers[6].w[...] = 7
     assert (base == 7).sum() == 6 * 5
-    segments = net.vectors.segments()
+    segments = net.segments()
     assert segments.tolist() == [[0, segments[0, 1]]]  # all trainable: one stretch
     net.layers[4].trainable = False
-    assert len(net.vectors.segments()) == 2
+    assert len(net.segments()) == 2
 
 
 def test_initial_values_are_those_of_the_layers(rng):

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastnn as fnn
-from fastnn import initializers, losses, model
+from fastnn import initializers, losses
+from fastnn import net as net_module
 from fastnn.ops._base import Call, Graph, Op, Parameter
 from fastnn.ops.activation import ActivationOp
 from fastnn.ops.dropout import DropoutOp
@@ -193,7 +194,7 @@ def test_a_repeated_vector_is_not_written_out_for_an_op_that_takes_the_view():
 
 
 def lowered(net, shape, **options):
-    return Lowering(net.graph(len(shape), shape[-1]), [shape], net.dtype, **options)
+    return Lowering(net.graph(shape), [shape], net.dtype, **options)
 
 
 def kernels_of(lowering, section):
@@ -353,33 +354,33 @@ def test_a_thousand_shapes_do_not_grow_memory(backend, rng):
     sizes = []
     for k, (b, t) in enumerate(shapes):
         y = net.predict(np.ascontiguousarray(x[:b, :t]))
-        assert len(net._programs) <= model.CACHED_PROGRAMS
+        assert len(net._programs) <= net_module.CACHED_PROGRAMS
         if k % 97 == 0:
             assert_parity(y, np.ascontiguousarray(whole[:b, :t]))  # each shape is right, not only small
         if k in (299, 999):
             gc.collect()
             sizes.append(resident())
-    assert len(net._programs) == model.CACHED_PROGRAMS
+    assert len(net._programs) == net_module.CACHED_PROGRAMS
     # A program with its arena takes about 20 kB: 700 of them would be 14 MB.
     assert sizes[1] < sizes[0] + 3_000_000
 
 
 def test_the_least_recently_used_program_goes_first(monkeypatch):
-    monkeypatch.setattr(model, "CACHED_PROGRAMS", 2)
+    monkeypatch.setattr(net_module, "CACHED_PROGRAMS", 2)
     net = fnn.Sequential(fnn.Linear(2, 2), seed=0)
-    a, _ = net.program((1, 2), "predict"), net.program((2, 2), "predict")
-    assert net.program((1, 2), "predict") is a  # used again: now the youngest
-    net.program((3, 2), "predict")
-    assert net.program((1, 2), "predict") is a
+    a, _ = net.program([(1, 2)], "predict"), net.program([(2, 2)], "predict")
+    assert net.program([(1, 2)], "predict") is a  # used again: now the youngest
+    net.program([(3, 2)], "predict")
+    assert net.program([(1, 2)], "predict") is a
     assert len(net._programs) == 2
 
 
 def test_programs_are_bound_per_backend(compiled_core):
     net = fnn.Sequential(fnn.Linear(2, 2), seed=0)
     with fnn.use_backend("numpy"):
-        a = net.program((1, 2), "predict")
+        a = net.program([(1, 2)], "predict")
     with fnn.use_backend("compiled"):
-        b = net.program((1, 2), "predict")
+        b = net.program([(1, 2)], "predict")
     assert a is not b
 
 

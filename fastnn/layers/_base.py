@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..ops._base import Graph, Parameter, Value
+from ._node import Node, apply
 
 
 def positive(owner: str, name: str, value: Any) -> int:
@@ -28,14 +29,21 @@ class Layer:
         self.parameters: dict[str, Parameter] = {}
         self._config: dict[str, Any] = {}
 
-    def build(self, graph: Graph, *inputs: Value) -> Value:
-        """Add this layer's ops to ``graph`` and return the output value."""
+    def build(self, graph: Graph, *inputs: Value) -> Value | tuple[Value, ...]:
+        """Add this layer's ops to ``graph`` and return the output value, or several."""
         raise NotImplementedError  # pragma: no cover - abstract
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Apply the layer to nodes, for a :class:`fastnn.Model`; return a node, or a tuple where it gives several."""
+        return apply(self, inputs)
 
     @property
     def input_features(self) -> int | None:
         """Size of the last axis that the layer takes; None if it takes any and keeps it."""
         return None
+
+    #: Whether the output's last axis is the input's where ``input_features`` is None.
+    keeps_features = True
 
     @property
     def config(self) -> dict[str, Any]:

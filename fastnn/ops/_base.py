@@ -62,6 +62,8 @@ class Parameter:
         Views into the model's vectors, once the layer belongs to a model.
     offset : int
         Position in the vector, in elements.
+    home : Vectors or None
+        The vectors that hold the numbers.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Parameter:
     data: np.ndarray | None = None
     grad: np.ndarray | None = None
     offset: int = -1
+    home: Any = None
 
     @property
     def size(self) -> int:
@@ -80,7 +83,7 @@ class Parameter:
 
     def __getstate__(self) -> dict[str, Any]:
         """The model pickles the numbers and binds the views again."""
-        return {**self.__dict__, "data": None, "grad": None}
+        return {**self.__dict__, "data": None, "grad": None, "home": None}
 
 
 class Tensor(NamedTuple):
@@ -176,6 +179,7 @@ class Graph:
     inputs: list[Value] = field(default_factory=list)
     outputs: list[Value] = field(default_factory=list)
     marks: list[Value] = field(default_factory=list)  # what each of a model's layers gives, for its summary
+    checks: dict[Value, list[Any]] = field(default_factory=dict)  # inputs whose numbers layers look at before a run
 
     def input(self, shape: Shape) -> Value:
         """Add an input of shape (None, F) or (None, T or None, F)."""

@@ -1,0 +1,130 @@
+"""Symbolic arrays: what ``layer(x)`` gives while a graph is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from ..ops._base import Graph, Shape, Value
+
+if TYPE_CHECKING:
+    from ._base import Layer
+
+
+@dataclass(eq=False)
+class LayerCall:
+    """One application of a layer; a layer that is applied several times shares its parameters among them."""
+
+    layer: Layer
+    inputs: tuple[Node, ...]
+    outputs: tuple[Node, ...] = field(init=False)
+
+
+@dataclass(eq=False)
+class Node:
+    """A symbolic array ``(B, F)`` or ``(B, T, F)``, made by :func:`fastnn.Input` or by calling a layer.
+
+    Attributes
+    ----------
+    shape : tuple of int or None
+        None stands for the batch, and for a size known only when the model runs.
+    call : LayerCall or None
+        What gives it; None for an input.
+    name : str or None
+        Of an input, as the user gave it.
+    """
+
+    shape: Shape
+    call: LayerCall | None = None
+    name: str | None = None
+
+    @property
+    def letters(self) -> str:
+        """The shape in the letters of the documentation."""
+        return Value(self.shape).letters
+
+    def __repr__(self) -> str:
+        source = "Input" if self.call is None else repr(self.call.layer)
+        return f"<Node {self.letters} of {source}>"
+
+    def __array__(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError(
+            f"expected an array, got {self!r}, which stands for arrays to come: combine nodes with layers "
+            "(fnn.Add(), fnn.Concat(), ...), make a fnn.Model of them, and give it the array."
+        )
+
+
+def Input(shape: Sequence[int | None], name: str | None = None) -> Node:
+    """Stand for an array that a model will be given.
+
+    Parameters
+    ----------
+    shape : (F,), (T, F) or (None, F)
+        Without the batch; None for a number of steps that may change from call to call. (T,) or (None,) for the class
+        numbers that an :class:`fastnn.Embedding` reads.
+    name : str, optional
+        Key of this input where a dict of arrays is given.
+
+    Returns
+    -------
+    Node
+
+    Raises
+    ------
+    ValueError
+        Another number of axes, or sizes below 1.
+
+    Examples
+    --------
+    >>> import fastnn as fnn, numpy as np
+    >>> a, b = fnn.Input((3,)), fnn.Input((2,))
+    >>> net = fnn.Model([a, b], fnn.Linear(5, 1)(fnn.Concat()(a, b)), seed=0)
+    >>> net.predict([np.ones((4, 3)), np.ones((4, 2))]).shape
+    (4, 1)
+    """
+    given = tuple(shape) if isinstance(shape, Iterable) and not isinstance(shape, str) else (shape,)
+    whole = all(
+        size is None or (isinstance(size, (int, np.integer)) and not isinstance(size, bool) and size > 0)
+        for size in given
+    )
+    if len(given) not in (1, 2) or not whole or (len(given) == 2 and given[1] is None):
+        raise ValueError(
+            f"Input: shape: expected (F,) or (T, F) of positive integers, T None if it changes, got {shape!r}; the "
+            "batch is not part of it."
+        )
+    if name is not None and (not isinstance(name, str) or not name):
+        raise ValueError(f"Input: name: expected a string, got {name!r}.")
+    return Node((None, *(None if size is None else int(size) for size in given)), name=name)
+
+
+def apply(layer: Layer, inputs: Sequence[Any]) -> Node | tuple[Node, ...]:
+    """Write down that a layer is applied to nodes, given one by one or in a list; return what it gives.
+
+    Raises
+    ------
+    TypeError
+        Something else than nodes is given.
+    ValueError
+        The layer does not take these shapes.
+    """
+    nodes: list[Node] = []
+    for given in inputs:
+        nodes += given if isinstance(given, (list, tuple)) else [given]
+    for number, node in enumerate(nodes):
+        if not isinstance(node, Node):
+            raise TypeError(
+                f"{layer!r}: argument {number}: expected a node, from fnn.Input(...) or another layer, got "
+                f"{type(node).__name__}; arrays are given to the model that is made of the nodes."
+            )
+    if not nodes:
+        raise TypeError(f"{layer!r}: expected nodes to apply the layer to, got none.")
+    call = LayerCall(layer, tuple(nodes))
+    graph = Graph()
+    result = layer.build(graph, *(graph.input(node.shape) for node in nodes))
+    several = isinstance(result, tuple)
+    values: tuple[Value, ...] = result if isinstance(result, tuple) else (result,)
+    call.outputs = tuple(Node(value.shape, call) for value in values)
+    return call.outputs if several else call.outputs[0]

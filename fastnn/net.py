@@ -1,0 +1,477 @@
+"""The core of a model: its numbers, the programs it has been lowered to, and how they are run."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import _backend
+from ._arrays import check_count, plain
+from .layers._base import Layer
+from .losses import Loss, check_lengths
+from .metrics import Metric
+from .ops._base import Graph, Parameter
+from .optimizers import Optimizer
+from .program import Lowering, Program, numbered
+from .seeds import next_seed
+from .vectors import Vectors
+
+if TYPE_CHECKING:
+    from .callbacks import History
+
+#: Programs that a model keeps, and graphs; the least recently used goes first.
+CACHED_PROGRAMS = 32
+DTYPES = ("float32", "float64")
+#: Purposes of programs that have a backward pass.
+TRAINING = ("train", "gradient", "fit")
+
+
+class Net:
+    """Layers in a graph, their numbers, and how they are run: what :class:`Model` and :class:`Sequential` share."""
+
+    #: Names of the inputs and outputs, for dicts of arrays and the history.
+    input_names: tuple[str, ...] = ("x",)
+    output_names: tuple[str, ...] = ("y",)
+
+    def _begin(self, dtype: Any, seed: int | None) -> None:
+        try:
+            name = np.dtype(dtype).name
+        except TypeError:  # not NumPy's word for a type
+            name = str(dtype)
+        if name not in DTYPES:
+            raise ValueError(f"dtype: expected 'float32' or 'float64', got {name!r}.")
+        self.dtype = np.dtype(name)
+        if seed is None:
+            seed = next_seed()
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
+            raise ValueError(f"seed: expected an integer from 0 to 2**63 - 1, got {seed!r}.")
+        self.seed = int(seed)
+        self.layers: list[Layer] = []
+        self.vectors = Vectors(self.dtype)
+        self.random_state = np.array([self.seed, 0], dtype=np.uint64)  # seed and step of dropout's draws
+        self._rng = np.random.default_rng(self.seed)
+        self.metadata: dict[str, str] = {}
+        self.history: History | None = None
+        self.epochs_done = 0
+        self.stop_training = False
+        self.choose(None, ())
+        self._reset_runtime()
+
+    def _reset_runtime(self) -> None:
+        self._graphs: OrderedDict[Hashable, Graph] = OrderedDict()
+        self._programs: OrderedDict[Hashable, Program] = OrderedDict()
+        self._lock = threading.Lock()
+        self._pending: tuple[Program, Any, dict[str, np.ndarray | None]] | None = None
+        self._zeroed = True
+        self.in_training = False
+        # The short way of predict, for inputs just like the last one.
+        self._entry: Callable[[Any], np.ndarray | None] | None = None
+
+    def choose(
+        self,
+        optimizer: Optimizer | None,
+        losses: Sequence[Loss],
+        metrics: Sequence[Sequence[Metric]] = (),
+        loss_weights: Sequence[float] = (),
+    ) -> None:
+        """Keep what trains the model: a loss, metrics and a loss weight for each output."""
+        self.optimizer = optimizer
+        self.losses, self.output_metrics = tuple(losses), tuple(tuple(some) for some in metrics)
+        self.loss_weights = tuple(loss_weights)
+
+    @property
+    def loss(self) -> Loss | tuple[Loss, ...] | None:
+        """The loss of the training, one for each output where there are several; None before ``compile``."""
+        return self.losses if len(self.losses) > 1 else next(iter(self.losses), None)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics of all outputs."""
+        return tuple(metric for some in self.output_metrics for metric in some)
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of inputs."""
+        return len(self.input_names)
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs."""
+        return len(self.output_names)
+
+    @property
+    def own_parameters(self) -> list[Parameter]:
+        """The parameters and buffers of this model's layers; its vectors may hold those of others too."""
+        return list(dict.fromkeys(p for layer in self.layers for p in layer.parameters.values()))
+
+    def segments(self) -> np.ndarray:
+        """Return (S, 2) int64: offset and size of the stretches of the parameter vector that training may change."""
+        return self.vectors.segments(self.own_parameters)
+
+    # -- the graph, and programs for shapes ---------------------------------------------------------------
+
+    def build(self, graph: Graph, *sizes: tuple[int, int]) -> None:
+        """Add inputs of these ranks and last sizes, ops and outputs of the whole model to an empty graph."""
+        raise NotImplementedError  # pragma: no cover - abstract
+
+    def check_shape(self, number: int, shape: tuple[int, ...], name: str) -> None:
+        """Raise ValueError if an array of this shape cannot be the input of this number."""
+        raise NotImplementedError  # pragma: no cover - abstract
+
+    def graph(self, *shapes: tuple[int, ...]) -> Graph:
+        """Return the graph for inputs of these shapes' ranks and last sizes."""
+        sizes = tuple((len(shape), shape[-1]) for shape in shapes)
+        graph = self._graphs.get(sizes)
+        if graph is None:
+            graph = Graph()
+            self.build(graph, *sizes)
+            self._graphs[sizes] = graph
+            while len(self._graphs) > CACHED_PROGRAMS:
+                self._graphs.popitem(last=False)
+        return graph
+
+    def program(self, shapes: Sequence[tuple[int, ...]], mode: str, **options: Any) -> Program:
+        """Return the program for some input shapes, lowered at its first use.
+
+        Parameters
+        ----------
+        shapes : sequence of tuple of int
+            (B, F) or (B, T, F) for each input.
+        mode : {"predict", "train", "evaluate", "gradient", "fit"}
+            What it is for (``"gradient"`` is ``"fit"`` without the update); ``options`` go to
+            :class:`~fastnn.program.Lowering`, each a sequence with an entry for each input or output.
+        """
+        parameters = self.own_parameters if mode in TRAINING else ()
+        trainable = tuple(p.trainable for p in parameters)
+        update: tuple[Any, ...] = ()
+        if mode == "fit" and self.optimizer is not None:  # its numbers stand in the calls, and a user may set them
+            update = (self.optimizer.clipnorm, *self.optimizer.numbers())
+        given = tuple(sorted((key, tuple(value)) for key, value in options.items()))
+        key = (*shapes, mode, _backend.backend(), trainable, update, len(self.layers), given)
+        with self._lock:
+            program = self._programs.get(key)
+            if program is None:
+                parts: dict[str, Any] = {}
+                if mode in ("fit", "gradient", "evaluate"):
+                    parts = {"losses": self.losses, "metrics": self.output_metrics, "loss_weights": self.loss_weights}
+                if mode == "fit":
+                    parts["optimizer"] = self.optimizer
+                graph, training = self.graph(*shapes), mode in TRAINING
+                lowering = Lowering(
+                    graph, shapes, self.dtype, training=training, wants_dx=mode == "train", **parts, **options
+                )
+                program = self._programs[key] = lowering.program()
+                while len(self._programs) > CACHED_PROGRAMS:
+                    self._programs.popitem(last=False)
+            else:
+                self._programs.move_to_end(key)
+        return program
+
+    def forget_programs(self) -> None:
+        """Drop all bound programs, as after a change of the loss or of the layers."""
+        with self._lock:
+            self._programs.clear()
+        self._pending = self._entry = None
+
+    def memory(self) -> dict[str, np.ndarray | None]:
+        """Return the model's arrays under the names that programs use."""
+        vectors = self.vectors
+        return {
+            "params": vectors.params,
+            "grads": vectors.grads,
+            "buffers": vectors.buffers,
+            "state": self.random_state,
+        }
+
+    # -- input -----------------------------------------------------------------------------------------------
+
+    def check_inputs(self, x: Any, name: str = "x") -> list[np.ndarray]:
+        """Check rank, sizes and kind of the inputs and return them as arrays of their own dtypes.
+
+        Parameters
+        ----------
+        x : array_like, or a list, tuple or dict of them
+            One array for each input; a dict has the inputs' names as keys.
+        name : str
+            What messages call it.
+
+        Raises
+        ------
+        TypeError
+            The numbers are not real, or several inputs are not given as a list, tuple or dict.
+        ValueError
+            Number, rank or sizes do not fit the model.
+        """
+        if not self.layers:
+            raise ValueError("expected a model with layers, got an empty one; add them with net.add(layer).")
+        given = each(x, self.input_names, name)
+        arrays = []
+        for number, (label, one) in enumerate(given):
+            arrays.append(_array(one, label))
+            self.check_shape(number, arrays[-1].shape, label)
+        batch = len(arrays[0])
+        for (label, _), array in zip(given, arrays, strict=True):
+            if len(array) != batch:
+                raise ValueError(f"{label}: expected {batch} examples, as the first input has, got {len(array)}.")
+        graph = self.graph(*(array.shape for array in arrays))  # raises if a layer does not take this rank
+        for (label, _), array, value in zip(given, arrays, graph.inputs, strict=True):
+            for layer in graph.checks.get(value, ()):
+                layer.check_input(array, label)
+        return arrays
+
+    def check_input_lengths(self, lengths: Any, arrays: Sequence[np.ndarray]) -> list[np.ndarray | None]:
+        """Check the lengths of ragged inputs; several inputs need a list, tuple or dict, None for one that has none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Not integers, another shape, or outside 0 to T.
+        """
+        if lengths is None:
+            return [None] * len(arrays)
+        graph = self.graph(*(array.shape for array in arrays))
+        checked: list[np.ndarray | None] = []
+        given = each(lengths, self.input_names, "lengths")
+        for (_, one), array, value in zip(given, arrays, graph.inputs, strict=True):
+            shape = (*array.shape, 1) if value in graph.checks else array.shape  # class numbers (B, T) are steps too
+            checked.append(None if one is None else check_lengths(one, shape))
+        return checked
+
+    def cast(self, array: np.ndarray) -> np.ndarray:
+        """Return an array as the model's dtype, C-contiguous and in native byte order; a copy only if need be."""
+        return plain(array, self.dtype)
+
+    def _named(self, arrays: Sequence[np.ndarray], lengths: Sequence[np.ndarray | None]) -> dict[str, Any]:
+        """The memory of a run: the model's, the inputs and their lengths."""
+        count = len(arrays)
+        return {
+            **self.memory(),
+            **{numbered("input", k, count): array for k, array in enumerate(arrays)},
+            **{numbered("lengths", k, count): long for k, long in enumerate(lengths)},
+        }
+
+    def _outputs(self, program: Program) -> dict[str, np.ndarray]:
+        """New arrays for what a program gives."""
+        shapes = program.output_shapes
+        return {numbered("output", k, len(shapes)): np.empty(shape, self.dtype) for k, shape in enumerate(shapes)}
+
+    # -- running ---------------------------------------------------------------------------------------------
+
+    def predict(self, x: Any, batch_size: int = 1024, lengths: Any = None) -> Any:
+        """Return the model's output, nothing trained and nothing changed.
+
+        Parameters
+        ----------
+        x : (B, F) or (B, T, F) array
+            Any real dtype; cast to the model's. For several inputs a list, tuple or dict of arrays.
+        batch_size : int
+            Examples that run at once; bounds the memory needed.
+        lengths : (B,) array of int, optional
+            Lengths of ragged sequences; the output is 0 from there on. For several inputs a list, tuple or dict, with
+            None for an input that has none.
+
+        Returns
+        -------
+        ndarray of the model's dtype
+            ``(B, ...)``, a new array; a tuple of them for several outputs.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The input does not fit the model.
+
+        Examples
+        --------
+        >>> import fastnn as fnn, numpy as np
+        >>> fnn.Sequential(fnn.Linear(2, 3), seed=0).predict(np.ones((4, 2))).shape
+        (4, 3)
+        """
+        entry = self._entry
+        if entry is not None and lengths is None and batch_size == 1024:
+            y = entry(x)
+            if y is not None:
+                return y
+        arrays = self.check_inputs(x)
+        size = check_count("batch_size", batch_size)
+        longs = self.check_input_lengths(lengths, arrays)
+        arrays = [self.cast(array) for array in arrays]
+        batch = len(arrays[0])
+        if batch == 0:
+            ragged = tuple(long is not None for long in longs)
+            shapes = self.program([(1, *array.shape[1:]) for array in arrays], "predict", ragged=ragged).output_shapes
+            return _one_or_all([np.empty((0, *shape[1:]), self.dtype) for shape in shapes])
+        if batch <= size:
+            outputs = self._infer(arrays, longs)
+            if len(arrays) == len(outputs) == 1 and longs[0] is None:
+                program = self.program([arrays[0].shape], "predict", ragged=(False,))
+                self._entry = program.entry(self.memory(), arrays[0].shape)
+            return _one_or_all(outputs)
+        parts = [
+            self._infer(
+                [array[k : k + size] for array in arrays],
+                [None if long is None else long[k : k + size] for long in longs],
+            )
+            for k in range(0, batch, size)
+        ]
+        return _one_or_all([np.concatenate(part) for part in zip(*parts, strict=True)])
+
+    def _infer(self, arrays: Sequence[np.ndarray], lengths: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+        ragged = tuple(long is not None for long in lengths)
+        program = self.program([array.shape for array in arrays], "predict", ragged=ragged)
+        outputs = self._outputs(program)
+        workspace = program.take()
+        program.run("forward", {**self._named(arrays, lengths), **outputs}, workspace)
+        program.give(workspace)
+        return list(outputs.values())
+
+    def __call__(self, x: Any) -> Any:
+        """Return ``predict(x)``."""
+        return self.predict(x)
+
+    def forward(self, x: Any, training: bool = False, lengths: Any = None) -> Any:
+        """Run the model; with ``training=True`` as in training, ready for :meth:`backward`.
+
+        Parameters
+        ----------
+        x : (B, F) or (B, T, F) array
+            Kept until :meth:`backward`; do not change it before. For several inputs a list, tuple or dict.
+        training : bool
+            Batch statistics (the running ones move) and dropout.
+        lengths : (B,) array of int, optional
+            Lengths of ragged sequences; the output is 0 from there on. As for :meth:`predict`.
+
+        Returns
+        -------
+        ndarray of the model's dtype
+            A tuple of them for several outputs.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The input does not fit the model, or the batch is empty.
+        """
+        arrays = self.check_inputs(x)
+        longs = self.check_input_lengths(lengths, arrays)
+        if len(arrays[0]) == 0:
+            raise ValueError(f"x: expected at least one example, got shape {arrays[0].shape}.")
+        arrays = [self.cast(array) for array in arrays]
+        if not training:
+            return _one_or_all(self._infer(arrays, longs))
+        ragged = tuple(long is not None for long in longs)
+        program = self.program([array.shape for array in arrays], "train", ragged=ragged)
+        outputs = self._outputs(program)
+        workspace = self._take_pending(program)
+        named = {**self._named(arrays, longs), **outputs}
+        program.run("forward", named, workspace)
+        # The caller may write to what forward returned; a backward pass may still read the output.
+        named |= {name: y.copy() for name, y in outputs.items()}
+        named["state"] = self.random_state.copy()  # a fit in between draws other masks
+        self._pending = program, workspace, named
+        return _one_or_all(list(outputs.values()))
+
+    def _take_pending(self, program: Program) -> Any:
+        """Reuse the workspace of the last forward pass if it ran the same program."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending[0].give(pending[1])
+        return program.take()
+
+    def backward(self, dy: Any) -> Any:
+        """Turn the gradient at the output into those at the input and the parameters.
+
+        The parameters' gradients are added to what stands in them until :meth:`zero_grad`.
+
+        Parameters
+        ----------
+        dy : array of the output's shape
+            A list, tuple or dict for several outputs.
+
+        Returns
+        -------
+        dx : ndarray of the input's shape
+            A tuple of them for several inputs.
+
+        Raises
+        ------
+        RuntimeError
+            No ``forward(x, training=True)`` came before.
+        ValueError
+            The shape differs from the output's.
+        """
+        if self._pending is None:
+            raise RuntimeError("backward: expected a forward(x, training=True) before it; each serves one backward.")
+        program, workspace, named = self._pending
+        shapes = program.output_shapes
+        given = {}
+        for number, (label, one) in enumerate(each(dy, self.output_names, "dy")):
+            gradient = np.asarray(one)
+            if gradient.dtype.kind not in "fiub":
+                raise TypeError(f"{label}: expected real numbers, got dtype {gradient.dtype}.")
+            if gradient.shape != shapes[number]:
+                raise ValueError(f"{label}: expected shape {shapes[number]}, the output's, got {gradient.shape}.")
+            given[numbered("doutput", number, len(shapes))] = self.cast(gradient)
+        count = self.n_inputs
+        inputs = [named[numbered("input", k, count)] for k in range(count)]
+        dx = {numbered("dinput", k, count): np.empty_like(x) for k, x in enumerate(inputs)}
+        program.run("backward", {**named, **given, **dx}, workspace, accumulate=not self._zeroed)
+        self._zeroed = False
+        self._pending = None
+        program.give(workspace)
+        return _one_or_all(list(dx.values()))
+
+    def zero_grad(self) -> None:
+        """Set the gradients of all parameters to 0."""
+        self.vectors.grads[...] = 0
+        self._zeroed = True
+
+
+def each(given: Any, names: Sequence[str], name: str) -> list[tuple[str, Any]]:
+    """Pair what was given for each of a model's inputs or outputs with the word that messages have for it.
+
+    Raises
+    ------
+    TypeError
+        Several are expected, and what is given is no list, tuple or dict.
+    ValueError
+        Other names, or another number of arrays.
+    """
+    if len(names) == 1:
+        return [(name, given)]
+    labels = [f"{name}[{label!r}]" for label in names] if isinstance(given, Mapping) else [
+        f"{name}[{k}]" for k in range(len(names))
+    ]
+    if isinstance(given, Mapping):
+        if set(given) != set(names):
+            raise ValueError(f"{name}: expected the keys {list(names)}, got {list(given)}.")
+        return list(zip(labels, (given[label] for label in names), strict=True))
+    if not isinstance(given, (list, tuple)):
+        raise TypeError(
+            f"{name}: expected {len(names)} of them, as a list, a tuple or a dict with the keys {list(names)}, got "
+            f"{type(given).__name__}."
+        )
+    if len(given) != len(names):
+        raise ValueError(f"{name}: expected {len(names)} of them, for {list(names)}, got {len(given)}.")
+    return list(zip(labels, given, strict=True))
+
+
+def _array(x: ArrayLike, name: str) -> np.ndarray:
+    try:
+        array = np.asarray(x)
+    except ValueError:  # NumPy's own words on lists of unequal lengths do not help much
+        raise ValueError(
+            f"{name}: expected numbers in rows of equal length, got a ragged list; "
+            "pad_sequences() makes a batch and its lengths from unequal sequences."
+        ) from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}.")
+    return array
+
+
+def _one_or_all(arrays: Iterable[np.ndarray]) -> Any:
+    several = tuple(arrays)
+    return several[0] if len(several) == 1 else several

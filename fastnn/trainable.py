@@ -1,0 +1,220 @@
+"""What a user calls to train: ``compile``, ``fit``, ``evaluate`` and the single batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import ArrayLike
+
+from . import training
+from .losses import Loss
+from .metrics import Metric
+from .net import Net
+from .optimizers import Optimizer
+
+if TYPE_CHECKING:
+    from .callbacks import Callback, History
+
+
+class Trainable(Net):
+    """The training of a net; the work is done in :mod:`fastnn.training`."""
+
+    def compile(
+        self,
+        optimizer: str | Optimizer = "adam",
+        loss: str | Loss = "mse",
+        metrics: Sequence[str | Metric] | None = (),
+    ) -> None:
+        """Choose optimizer, loss and metrics for :meth:`fit` and :meth:`evaluate`.
+
+        Parameters
+        ----------
+        optimizer : Optimizer or {"sgd", "adam"}
+        loss : Loss or {"mse", "binary_crossentropy", "categorical_crossentropy", "cross_entropy"}
+        metrics : sequence of {"accuracy", "exact_match"}
+
+        Raises
+        ------
+        ValueError
+            An unknown name, or a loss that does not go with the last layer.
+        """
+        training.compile_model(self, optimizer, loss, metrics)
+
+    def fit(
+        self,
+        x: Any,
+        y: Any = None,
+        epochs: int = 1,
+        batch_size: int = 32,
+        validation_data: tuple[Any, ...] | None = None,
+        verbose: int = 1,
+        callbacks: Iterable[Callback] | None = (),
+        shuffle: bool = True,
+        lengths: ArrayLike | None = None,
+        validation_lengths: ArrayLike | None = None,
+        *,
+        validation_split: float | None = None,
+        sample_weight: ArrayLike | None = None,
+        class_weight: Mapping[int, float] | None = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        accumulate: int = 1,
+    ) -> History:
+        """Train on arrays, or on batches out of an iterable, for some epochs.
+
+        Parameters
+        ----------
+        x : (N, F) or (N, T, F) array, or iterable of batches
+            Arrays may have any real dtype; they are cast batch by batch, so bytes are fine for one-hot input. An
+            iterable, given without y, yields ``(x, y)``, ``(x, y, sample_weight)`` or ``(x, y, sample_weight,
+            lengths)``; its batches may differ in size and T. A list, or any object with ``__iter__``, is gone over
+            anew each epoch.
+        y : (N, ...) array
+            Targets of the output's shape, or class numbers without the last axis for the categorical losses.
+        epochs, batch_size : int
+            An epoch goes over all examples once; the last batch may be shorter. An iterable's batches have their own
+            size.
+        validation_data : (x, y) or (x, y, sample_weight), optional
+            Evaluated after each epoch; its figures are named ``val_...``.
+        verbose : {0, 1, 2}
+            0 silent, 1 a progress bar (plain lines where the output is no terminal), 2 a line for each epoch.
+        callbacks : iterable of Callback
+        shuffle : bool
+            Take the examples in a new random order each epoch, a function of the model's seed and the epoch's number.
+            An iterable's batches come as they come.
+        lengths, validation_lengths : (N,) array of int, optional
+            Lengths of ragged sequences.
+        validation_split : float, optional
+            Take this share of the examples, the last ones before any shuffling, as validation data.
+        sample_weight : (N,) or (N, T) array, optional
+            Weights of the examples, or of their steps, in the loss. The divisor of a mean stays the number of rows, as
+            in Keras; metrics are not weighted.
+        class_weight : dict of int to float, optional
+            Weights of the examples, or steps, by the class of their target; 1 for a class that is not named. They
+            multiply ``sample_weight``, and do not count in the validation.
+        initial_epoch : int
+            Number of the first epoch: training goes on from there up to ``epochs``, and the callbacks keep their state.
+        steps_per_epoch : int, optional
+            Batches that make an epoch of an iterable, which may then be endless; the next epoch goes on where it was.
+        accumulate : int
+            Batches whose gradients are added up for each update: equal to one batch of their examples, up to rounding
+            and to what looks at a batch as a whole, BatchNorm's statistics and Dropout's masks.
+
+        Returns
+        -------
+        History
+            ``history.history["loss"]`` and so on; also ``net.history``.
+
+        Raises
+        ------
+        RuntimeError
+            Not compiled, or in training already.
+        TypeError, ValueError
+            Data that do not fit, or that hold NaN or infinity; nothing is changed then. An iterable's batches are
+            looked at as they come.
+        KeyboardInterrupt
+            Ctrl-C; the model stands at its last whole update.
+        """
+        return training.fit(
+            self, x, y, epochs=epochs, batch_size=batch_size, validation_data=validation_data, verbose=verbose,
+            callbacks=callbacks, shuffle=shuffle, lengths=lengths, validation_lengths=validation_lengths,
+            validation_split=validation_split, sample_weight=sample_weight, class_weight=class_weight,
+            initial_epoch=initial_epoch, steps_per_epoch=steps_per_epoch, accumulate=accumulate,
+        )  # fmt: skip
+
+    def evaluate(
+        self,
+        x: Any,
+        y: Any,
+        batch_size: int = 256,
+        lengths: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> dict[str, float]:
+        """Return the loss and the metrics on given data; nothing is changed.
+
+        Parameters
+        ----------
+        x, y, lengths, sample_weight
+            As for :meth:`fit`.
+        batch_size : int
+            Examples that run at once.
+
+        Returns
+        -------
+        dict of str to float
+            ``"loss"`` and the metrics by name.
+
+        Raises
+        ------
+        RuntimeError
+            Not compiled.
+        TypeError, ValueError
+            Data that do not fit.
+        """
+        return training.evaluate(self, x, y, batch_size, lengths, sample_weight)
+
+    def train_on_batch(
+        self, x: Any, y: Any, sample_weight: ArrayLike | None = None, lengths: ArrayLike | None = None
+    ) -> dict[str, float]:
+        """Make one update from one batch.
+
+        Parameters
+        ----------
+        x, y, sample_weight, lengths
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        dict of str to float
+            The batch's figures before the update: ``"loss"`` and the metrics by name.
+
+        Raises
+        ------
+        RuntimeError
+            Not compiled, or in training already.
+        TypeError, ValueError
+            Data that do not fit, or that hold NaN or infinity; nothing is changed then.
+
+        Examples
+        --------
+        >>> import fastnn as fnn, numpy as np
+        >>> net = fnn.Sequential(fnn.Linear(1, 1), seed=0)
+        >>> net.compile("sgd", "mse")
+        >>> sorted(net.train_on_batch(np.ones((4, 1)), np.ones((4, 1))))
+        ['loss']
+        """
+        return training.train_on_batch(self, x, y, sample_weight, lengths)
+
+    def test_on_batch(
+        self, x: Any, y: Any, sample_weight: ArrayLike | None = None, lengths: ArrayLike | None = None
+    ) -> dict[str, float]:
+        """Return the figures of one batch, run in one piece; nothing is changed.
+
+        Parameters
+        ----------
+        x, y, sample_weight, lengths
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        dict of str to float
+            ``"loss"`` and the metrics by name.
+
+        Raises
+        ------
+        RuntimeError
+            Not compiled.
+        TypeError, ValueError
+            Data that do not fit.
+
+        Examples
+        --------
+        >>> import fastnn as fnn, numpy as np
+        >>> net = fnn.Sequential(fnn.Linear(1, 1), seed=0)
+        >>> net.compile("sgd", "mse")
+        >>> x = y = np.ones((4, 1))
+        >>> net.test_on_batch(x, y) == net.evaluate(x, y)
+        True
+        """
+        return training.test_on_batch(self, x, y, sample_weight, lengths)
