@@ -7,6 +7,7 @@ In ``fit`` and ``evaluate`` softmax followed by ``categorical_crossentropy`` and
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
@@ -253,20 +254,30 @@ LOSSES: dict[str, type[Loss]] = {
 }
 
 
-def get(loss: str | Loss) -> Loss:
-    """Return a loss, made with its defaults if a name is given."""
+def get(loss: str | Loss | Callable[..., Any]) -> Loss:
+    """Return a loss, made with its defaults if a name or a function of this module is given."""
     if isinstance(loss, Loss):
         return loss
     if isinstance(loss, str) and loss in LOSSES:
         return LOSSES[loss]()
     cure, given = "", cast(Any, loss)
-    if isinstance(given, type) and issubclass(given, Loss):
-        cure = f"; make an object of it, {given.__name__}()"
-    elif getattr(given, "__name__", None) in LOSSES:
-        cure = f"; write {given.__name__!r}"
+    if isinstance(given, type):
+        if issubclass(given, Loss):
+            cure = f"; make an object of it, {given.__name__}()"
+    elif callable(given):
+        from ._callables import CallableLoss, name_of
+
+        name = name_of(given)
+        if given is globals().get(name):
+            return LOSSES[name]()
+        if name not in LOSSES:
+            return CallableLoss(function=given)
+        cure = f"; a function of yours needs a name of its own, {name!r} is the library's"
     elif given == "sparse_categorical_crossentropy":
         cure = "; categorical_crossentropy takes class numbers too"
-    raise ValueError(f"loss: expected a Loss or one of {sorted(LOSSES)}, got {loss!r}{cure}.")
+    raise ValueError(
+        f"loss: expected a Loss or one of {sorted(LOSSES)} or a function that returns (loss, dy), got {loss!r}{cure}."
+    )
 
 
 def mse(

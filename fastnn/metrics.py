@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,13 +58,37 @@ METRICS = {
 }
 
 
-def get(metric: str | Metric) -> Metric:
-    """Return a metric by name."""
+def get(metric: str | Metric | Callable[..., Any]) -> Metric:
+    """Return a metric by name, or one out of a function."""
     if isinstance(metric, Metric):
         return metric
     if isinstance(metric, str) and metric in METRICS:
         return METRICS[metric]
-    raise ValueError(f"metrics: expected names out of {sorted(METRICS)}, got {metric!r}.")
+    cure = ""
+    if callable(metric) and not isinstance(metric, type):
+        from ._callables import CallableMetric, name_of
+
+        name = name_of(metric)
+        if metric is globals().get(name):
+            return METRICS[name]
+        if name not in METRICS and name != "loss":
+            return CallableMetric(name, "", metric)
+        cure = f"; a function of yours needs a name of its own, {name!r} is the library's"
+    raise ValueError(f"metrics: expected names out of {sorted(METRICS)} or functions, got {metric!r}{cure}.")
+
+
+def check_names(chosen: Sequence[Metric]) -> None:
+    """Refuse two metrics of one name: their figures could not be told apart.
+
+    Raises
+    ------
+    ValueError
+        A name is there twice.
+    """
+    names = [metric.name for metric in chosen]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"metrics: expected each name once, got {name!r} {names.count(name)} times.")
 
 
 def _measure(kernel: str, y: ArrayLike, target: ArrayLike, lengths: ArrayLike | None) -> float:

@@ -230,11 +230,13 @@ def test_labels_are_integers(backend):
 def test_losses_by_name_and_as_objects():
     assert losses.get("mse") == losses.MSE("mean") != losses.MSE("sum")
     assert losses.get(losses.MSE("sum")).reduction == "sum"
+    assert losses.get(losses.mse) == losses.MSE()
+    assert metrics.get(metrics.accuracy) is metrics.get("accuracy")
     for wrong in ("hinge", None, losses.MSE, 3):
         with pytest.raises(ValueError, match=r"loss: expected a Loss or one of \['binary_crossentropy', .*got"):
             losses.get(wrong)
     for wrong in ("f1", None, 3):
-        with pytest.raises(ValueError, match=r"metrics: expected names out of \['accuracy', 'exact_match'\], got"):
+        with pytest.raises(ValueError, match=r"metrics: expected names out of \['accuracy', 'exact_match'\] or f.*, got"):
             metrics.get(wrong)
 
 

@@ -116,6 +116,11 @@ class CustomLayer(Layer):
     def input_features(self, features: int) -> None:
         self._input_features = positive(type(self).__name__, "input_features", features)
 
+    @property
+    def keeps_features(self) -> bool:  # type: ignore[override]
+        """Whether the output's last axis is the input's: unknown where ``output_shape`` is the layer's own."""
+        return type(self).output_shape is CustomLayer.output_shape
+
     def add_parameter(
         self, name: str, shape: tuple[int, ...], initial: ArrayLike | Callable[[np.random.Generator, Any], Any] = 0.0
     ) -> None:

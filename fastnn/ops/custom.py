@@ -13,6 +13,7 @@ import numpy as np
 
 from ._base import Call, Context, Op, Parameter, Shape, Tensor, Value
 
+
 def accepts(function: Callable[..., Any], name: str) -> bool:
     """Whether a function takes an argument of this name."""
     try:
