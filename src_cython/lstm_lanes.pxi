@@ -33,6 +33,51 @@ cdef void pack_step(const leaf_t* L, int64_t H, const floating* w_ih, const floa
         u += units
 
 
+cdef void pack_gates(shape_t* s, const floating* b, floating* out) noexcept nogil:
+    """(4, H) -> (H, 4), for the step."""
+    cdef int64_t u, gate
+    for u in range(s.H):
+        for gate in range(4):
+            out[4 * u + gate] = b[gate * s.H + u] * <floating>gate_factor(gate)
+
+
+cdef void pack_product(shape_t* s, const floating* w, int64_t rows, bint transposed, floating* out) noexcept nogil:
+    """The matrix (rows, 4H) of a product in groups of [k][row], gates interleaved; or its transpose, for a step."""
+    cdef int64_t H = s.H, M = 4 * H if transposed else rows, K = rows if transposed else 4 * H
+    cdef int64_t groups = (M + s.group - 1) // s.group, group, count, k, i, first = 0
+    for group in range(groups):
+        count = M // groups + (group < M % groups)
+        for k in range(K):
+            for i in range(first, first + count):
+                if transposed:
+                    out[0] = w[k * 4 * H + i % 4 * H + i // 4] * <floating>gate_factor(i % 4)
+                else:
+                    out[0] = w[i * 4 * H + k % 4 * H + k // 4]
+                out += 1
+        first += count
+
+
+cdef void unpack_gradient(shape_t* s, const floating* sums, int64_t ld, int64_t rows, floating* dw,
+                          bint accumulate) noexcept nogil:
+    """dw (rows, 4, H) from the sums (H, 4, ld)."""
+    cdef int64_t k, gate, u, H = s.H
+    cdef floating value
+    for k in range(rows):
+        for gate in range(4):
+            for u in range(H):
+                value = sums[(4 * u + gate) * ld + k]
+                dw[0] = dw[0] + value if accumulate else value
+                dw += 1
+
+
+cdef void end_sums(shape_t* s, const sums_t* sums, floating* dw_ih, floating* dw_hh, floating* db,
+                   bint accumulate) noexcept nogil:
+    """The gradients of one direction's parameters from their sums."""
+    unpack_gradient(s, <floating*>sums.ih, sums.ld_ih, s.I, dw_ih, accumulate)
+    unpack_gradient(s, <floating*>sums.hh, sums.ld_hh, s.H, dw_hh, accumulate)
+    unpack_gradient(s, <floating*>sums.b, 1, 1, db, accumulate)
+
+
 # ------------------------------------------------------------------------------------------------------------ forward
 
 cdef void forward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) noexcept nogil:

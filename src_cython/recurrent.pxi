@@ -1,8 +1,7 @@
 # What every recurrent kernel needs, whatever its cell. Included by lstm.pyx and its like, after their imports and
 #
-#   GATES              an enum: gates of the cell, as many columns of a weight belong to each unit
-#   gate_factor(gate)  what the forward pass multiplies a gate's packed weights and bias with
-#   F_X, ..., B_X, ... the places of the tensors in the two signatures, by these names in every module
+#   GATES  an enum: gates of the cell, as many columns of a weight belong to each unit
+#   F_X, ..., B_X, ...  the places of the tensors in the two signatures, by these names in every module
 
 cdef struct shape_t:
     int64_t B, T, I, H, D

@@ -1,44 +1,4 @@
-# Blocks of LB examples side by side: packed weights, ways in and out of lanes, gradients. Included by recurrent.pxi.
-
-# ------------------------------------------------------------------------------------------------ weights, repacked
-
-cdef void pack_gates(shape_t* s, const floating* b, floating* out) noexcept nogil:
-    """(GATES, H) -> (H, GATES), for the step."""
-    cdef int64_t u, gate
-    for u in range(s.H):
-        for gate in range(GATES):
-            out[GATES * u + gate] = b[gate * s.H + u] * <floating>gate_factor(gate)
-
-
-cdef void pack_product(shape_t* s, const floating* w, int64_t rows, bint transposed, floating* out) noexcept nogil:
-    """The matrix (rows, GATES H) of a product in groups of [k][row], gates interleaved; or its transpose, for a
-    step."""
-    cdef int64_t H = s.H, M = GATES * H if transposed else rows, K = rows if transposed else GATES * H
-    cdef int64_t groups = (M + s.group - 1) // s.group, group, count, k, i, first = 0
-    for group in range(groups):
-        count = M // groups + (group < M % groups)
-        for k in range(K):
-            for i in range(first, first + count):
-                if transposed:
-                    out[0] = w[k * GATES * H + i % GATES * H + i // GATES] * <floating>gate_factor(i % GATES)
-                else:
-                    out[0] = w[i * GATES * H + k % GATES * H + k // GATES]
-                out += 1
-        first += count
-
-
-cdef void unpack_gradient(shape_t* s, const floating* sums, int64_t ld, int64_t rows, floating* dw,
-                          bint accumulate) noexcept nogil:
-    """dw (rows, GATES, H) from the sums (H, GATES, ld)."""
-    cdef int64_t k, gate, u, H = s.H
-    cdef floating value
-    for k in range(rows):
-        for gate in range(GATES):
-            for u in range(H):
-                value = sums[(GATES * u + gate) * ld + k]
-                dw[0] = dw[0] + value if accumulate else value
-                dw += 1
-
+# Blocks of LB examples side by side: ways in and out of lanes, sums of gradients. Included by recurrent.pxi.
 
 # --------------------------------------------------------------------------------------------------- pieces of a block
 
@@ -88,7 +48,7 @@ cdef void mark_live(const int64_t* lengths, int64_t n, int64_t t, int64_t LB, fl
 # -------------------------------------------------------------------------------------------- gradients of the weights
 
 cdef struct sums_t:
-    # One direction's weight gradients while they grow: (H, GATES, ld) with the row of the weight last.
+    # One direction's weight gradients while they grow: (GATES H, ld) with the row of the weight last.
     void *ih
     void *hh
     void *b
@@ -105,12 +65,3 @@ cdef void begin_sums(shape_t* s, sums_t* sums, floating** free) noexcept nogil:
     memset(sums.ih, 0, N * sums.ld_ih * sizeof(floating))
     memset(sums.hh, 0, N * sums.ld_hh * sizeof(floating))
     memset(sums.b, 0, N * sizeof(floating))
-
-
-cdef void end_sums(shape_t* s, const sums_t* sums, floating* dw_ih, floating* dw_hh, floating* db,
-                   bint accumulate) noexcept nogil:
-    """The gradients of one direction's parameters from their sums; db may be NULL."""
-    unpack_gradient(s, <floating*>sums.ih, sums.ld_ih, s.I, dw_ih, accumulate)
-    unpack_gradient(s, <floating*>sums.hh, sums.ld_hh, s.H, dw_hh, accumulate)
-    if db != NULL:
-        unpack_gradient(s, <floating*>sums.b, 1, 1, db, accumulate)

@@ -29,14 +29,21 @@ cdef void rows_out(shape_t* s, const floating* rows, int64_t d, int64_t width, f
             memcpy(state + (i * s.D + d) * s.H, rows + i * width, s.H * sizeof(floating))
 
 
+cdef void to_and_fro(const leaf_t* L, int64_t m, int64_t n, int64_t k, const floating* a, int64_t a_row,
+                     const floating* b, int64_t ldb, const floating* bias, floating* c, int64_t ldc, bint accumulate,
+                     bint back) noexcept nogil:
+    """c = a b + bias (or NULL), or c += that; the rows of b taken from the last to the first with ``back``: a walk to
+    and fro over weights larger than a cache finds there what it saw last."""
+    if back:
+        L.gemm(m, n, k, a + (k - 1), a_row, -1, b + (k - 1) * ldb, -ldb, bias, c, ldc, accumulate)
+    else:
+        L.gemm(m, n, k, a, a_row, 1, b, ldb, bias, c, ldc, accumulate)
+
+
 cdef void recur(const leaf_t* L, int64_t m, int64_t n, int64_t k, const floating* a, int64_t a_row, const floating* b,
                 floating* c, int64_t ldc, bint back) noexcept nogil:
-    """c += a b, the rows of b (k, n) taken from the last to the first with ``back``: a walk to and fro over weights
-    larger than a cache finds there what it saw last."""
-    if back:
-        L.gemm(m, n, k, a + (k - 1), a_row, -1, b + (k - 1) * n, -n, NULL, c, ldc, True)
-    else:
-        L.gemm(m, n, k, a, a_row, 1, b, n, NULL, c, ldc, True)
+    """c += a b with the dense weights b (k, n), taken in the direction of to_and_fro."""
+    to_and_fro(L, m, n, k, a, a_row, b, n, <floating*>NULL, c, ldc, True, back)
 
 
 # --------------------------------------------------------------------------------------- backward, all steps together

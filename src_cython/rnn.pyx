@@ -35,11 +35,6 @@ cdef enum:
     GATES = 1
 
 
-cdef inline double gate_factor(int64_t gate) noexcept nogil:
-    """No gates, and the activations take what they are given."""
-    return 1
-
-
 include "recurrent.pxi"
 
 

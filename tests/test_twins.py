@@ -9,7 +9,7 @@ import pytest
 from fastnn import _backend, _reference
 
 #: Modules of the compiled package without a kernel of their own: the calling convention, leaves at the CPU level.
-INFRASTRUCTURE = {"kernel", "simd", "simd_rnn"}
+INFRASTRUCTURE = {"kernel", "simd", "simd_gru", "simd_rnn"}
 
 
 def twins(family):

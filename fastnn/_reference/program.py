@@ -16,7 +16,7 @@ __all__ = ["Executor"]
 
 KERNELS = {}
 for _family in (
-    "linear", "activation", "random", "norm", "shape", "merge", "embedding", "lstm", "rnn", "loss", "metric",
+    "linear", "activation", "random", "norm", "shape", "merge", "embedding", "lstm", "rnn", "gru", "loss", "metric",
     "optimizer",
 ):  # fmt: skip
     _module = importlib.import_module(f"{__package__}.{_family}")

@@ -1,0 +1,308 @@
+# The GRU on lanes: blocks of LB examples side by side. Included by gru.pyx.
+#
+# Parts of the gates are matrices (3H, LB) in the order of the weights' columns, (3, H * LB) to the leaves of simd_gru.h.
+
+cdef int64_t saved_lanes(shape_t* s) noexcept nogil:
+    return up(s.B, s.VL) * s.T * (s.D * 4 * s.H + s.h_rows) + 64
+
+
+cdef int64_t scratch_lanes(shape_t* s) noexcept nogil:
+    """Enough for either pass; every piece is rounded up to a line of the cache."""
+    cdef int64_t LB = 2 * s.VL, weights = 3 * s.H * (s.I + s.H), pieces = 64 * 24
+    cdef int64_t forward = s.D * (weights + 6 * s.H) + LB * (s.T * (s.x_rows + s.h_rows) + s.x_rows + 11 * s.H + 1)
+    cdef int64_t backward = (
+        s.D * (weights + 3 * s.H * (s.I + s.H + 8))
+        + LB * (s.T * (2 * s.x_rows + s.h_rows + 2 * s.z_rows) + 2 * s.x_rows + 6 * s.H + 1)
+    )
+    return max(forward, backward) + pieces
+
+
+# ------------------------------------------------------------------------------------------------ weights, repacked
+
+cdef void pack(shape_t* s, const floating* w, int64_t row, int64_t col, int64_t M, int64_t K,
+               floating* out) noexcept nogil:
+    """The matrix A(i, k) = w[i * row + k * col] of a product with lanes, M by K, in groups of [k][i]."""
+    cdef int64_t groups = (M + s.group - 1) // s.group, group, count, k, i, first = 0
+    for group in range(groups):
+        count = M // groups + (group < M % groups)
+        for k in range(K):
+            for i in range(first, first + count):
+                out[0] = w[i * row + k * col]
+                out += 1
+        first += count
+
+
+cdef void unpack(const leaf_t* L, const floating* sums, int64_t ld, int64_t rows, int64_t N, floating* dw,
+                 bint accumulate) noexcept nogil:
+    """dw (rows, N) from the sums (N, ld)."""
+    cdef int64_t k, j
+    if not accumulate:
+        L.transpose(sums, ld, N, rows, dw, N)
+        return
+    for k in range(rows):
+        for j in range(N):
+            dw[k * N + j] += sums[j * ld + k]
+
+
+cdef void write_sums(const leaf_t* L, int64_t n, const floating* sums, floating* out, bint accumulate) noexcept nogil:
+    if accumulate:
+        L.add(out, sums, n)
+    else:
+        memcpy(out, sums, n * sizeof(floating))
+
+
+# ------------------------------------------------------------------------------------------------------------ forward
+
+cdef struct packed_t:
+    # One direction's weights: of the state all gates' together, or with the reset gate before the product those of r
+    # and z, then those of n. g_bias is 0 but for b_hn.
+    void *x
+    void *h
+    void *bias
+    void *g_bias
+
+
+cdef void forward_lanes(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_t* a, floating* _) noexcept nogil:
+    cdef int64_t H = s.H, I = s.I, D = s.D, T = s.T, N = 3 * H, LB = 2 * s.VL, first, n, vectors, steps, d
+    cdef bint repeated = a.t[F_X].repeated, after = a.t[F_B_HN].data != NULL
+    cdef int64_t x_rows = I if repeated else T * I
+    cdef floating* free = <floating*>aligned(a.t[F_SCRATCH].data)
+    cdef floating* saved = <floating*>aligned(a.t[F_SAVED].data) if a.t[F_SAVED].data != NULL else NULL
+    cdef floating* y = <floating*>a.t[F_Y].data
+    cdef const int64_t* lengths = <int64_t*>a.t[F_LENGTHS].data
+    cdef const floating* w_hh
+    cdef packed_t w[2]
+    cdef floating* xs
+    cdef floating* hs
+    cdef floating* gates
+    cdef floating* qs
+    for d in range(D):
+        w[d].x, w[d].h = take(&free, N * I), take(&free, N * H)
+        w[d].bias, w[d].g_bias = a.t[F_B + 4 * d].data, take(&free, N)
+        w_hh = <floating*>a.t[F_W_HH + 4 * d].data
+        pack(s, <floating*>a.t[F_W_IH + 4 * d].data, 1, N, N, I, <floating*>w[d].x)
+        if after:
+            pack(s, w_hh, 1, N, N, H, <floating*>w[d].h)
+            memset(w[d].g_bias, 0, 2 * H * sizeof(floating))
+            memcpy(<floating*>w[d].g_bias + 2 * H, a.t[F_B_HN + 4 * d].data, H * sizeof(floating))
+        else:
+            pack(s, w_hh, 1, N, 2 * H, H, <floating*>w[d].h)
+            pack(s, w_hh + 2 * H, 1, N, H, H, <floating*>w[d].h + 2 * H * H)
+    xs = take(&free, (1 if repeated else T) * s.x_rows * LB)
+    hs = take(&free, T * s.h_rows * LB)
+    first = 0
+    while first < s.B:
+        n = min(s.B - first, LB)
+        vectors = 2 if n > s.VL else 1
+        LB = vectors * s.VL
+        steps = longest(lengths + first if lengths != NULL else NULL, n, T)
+        steps_in[floating](L, <floating*>a.t[F_X].data + first * x_rows, x_rows, n, 1 if repeated else steps, I,
+                           s.x_rows, xs, vectors)
+        gates = qs = NULL
+        if saved != NULL:
+            gates = saved
+            qs = saved + D * T * N * LB
+            hs = qs + D * T * H * LB
+            saved = hs + T * s.h_rows * LB
+        for d in range(D):
+            forward_direction(L, G, s, a, d, first, n, vectors, steps, xs, &w[d],
+                              gates + d * T * N * LB if gates != NULL else NULL,
+                              qs + d * T * H * LB if qs != NULL else NULL, hs, free)
+        if y != NULL:
+            steps_out[floating](L, hs, s.h_rows, n, steps, D * H, y + first * T * D * H, T * D * H, vectors)
+            if lengths != NULL:
+                clear_padding(s, lengths + first, n, y + first * T * D * H, D * H)
+        first += n
+
+
+cdef void forward_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_t* a, int64_t d, int64_t first,
+                            int64_t n, int64_t vectors, int64_t steps, const floating* xs, const packed_t* w,
+                            floating* gates, floating* qs, floating* hs, floating* free) noexcept nogil:
+    """One block through one direction: hs (T, D, H, LB), and gates (T, 3H, LB) and qs (T, H, LB) unless NULL."""
+    cdef int64_t H = s.H, I = s.I, N = 3 * H, LB = vectors * s.VL, size = H * LB, position, t
+    cdef bint repeated = a.t[F_X].repeated, after = a.t[F_B_HN].data != NULL
+    cdef const int64_t* lengths = <int64_t*>a.t[F_LENGTHS].data
+    cdef floating* h = take(&free, size)
+    cdef floating* z = take(&free, 3 * size)
+    cdef floating* g = take(&free, 3 * size)
+    cdef floating* projected = take(&free, 3 * size)
+    cdef floating* q = take(&free, size)
+    cdef floating* live = take(&free, LB)
+    cdef floating* h_new
+    if lengths != NULL:
+        lengths += first
+    state_in[floating](L, s, <floating*>a.t[F_H0].data, first, n, d, h, vectors)
+    if repeated:
+        L.lanes_product(vectors, N, I, w.x, xs, w.bias, projected, False)
+    for position in range(steps):
+        t = position if d == 0 else steps - 1 - position
+        h_new = hs + (t * s.h_rows + d * H) * LB
+        if gates != NULL:
+            z, q = gates + t * 3 * size, qs + t * size
+        if repeated:
+            memcpy(z, projected, 3 * size * sizeof(floating))
+        else:
+            L.lanes_product(vectors, N, I, w.x, xs + t * s.x_rows * LB, w.bias, z, False)
+        if after:
+            L.lanes_product(vectors, N, H, w.h, h, w.g_bias, g, False)
+            G.after(1, size, z, g, h, q if gates != NULL else NULL, h_new)
+        else:
+            L.lanes_product(vectors, 2 * H, H, w.h, h, NULL, z, True)
+            G.before(1, size, z, h, q)
+            L.lanes_product(vectors, H, H, <floating*>w.h + 2 * H * H, q, NULL, z + 2 * size, True)
+            G.before_n(1, size, z, h, h_new)
+        if lengths != NULL:
+            mark_live(lengths, n, t, LB, live)
+            L.lanes_hold(vectors, H, live, h, h_new)
+        h = h_new
+    state_out[floating](L, s, h, first, n, d, <floating*>a.t[F_H_N].data, vectors)
+
+
+# ----------------------------------------------------------------------------------------------------------- backward
+
+cdef struct back_t:
+    # One direction's weights and growing gradients; ``h`` is packed in one, or in the parts of r and z and of n.
+    void *x
+    void *h
+    void *b_hn
+    sums_t sums
+
+
+cdef void backward_lanes(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_t* a, floating* _) noexcept nogil:
+    cdef int64_t H = s.H, I = s.I, D = s.D, T = s.T, N = 3 * H, LB = 2 * s.VL, first, n, vectors, steps, d, t
+    cdef bint repeated = a.t[B_X].repeated, want_dw = a.t[B_DW_IH].data != NULL, after = a.t[B_B_HN].data != NULL
+    cdef bint has_dy = a.t[B_DY].data != NULL, accumulate = a.accumulate
+    cdef int64_t x_rows = I if repeated else T * I
+    cdef floating* free = <floating*>aligned(a.t[B_SCRATCH].data)
+    cdef floating* saved = <floating*>aligned(a.t[B_SAVED].data)
+    cdef floating* dx = <floating*>a.t[B_DX].data
+    cdef bint summed = dx != NULL and a.t[B_DX].n[1] != T
+    cdef int64_t dx_rows = I if summed else T * I
+    cdef const int64_t* lengths = <int64_t*>a.t[B_LENGTHS].data
+    cdef const floating* w_hh
+    cdef back_t w[2]
+    cdef floating* xs
+    cdef floating* dys
+    cdef floating* dxs
+    cdef floating* gates
+    cdef floating* qs
+    cdef floating* hs
+    for d in range(D):
+        w[d].x, w[d].h, w[d].b_hn = take(&free, N * I), take(&free, N * H), take(&free, H)
+        w_hh = <floating*>a.t[B_W_HH + 3 * d].data
+        if after:
+            pack(s, w_hh, N, 1, H, N, <floating*>w[d].h)
+        else:
+            pack(s, w_hh, N, 1, H, 2 * H, <floating*>w[d].h)
+            pack(s, w_hh + 2 * H, N, 1, H, H, <floating*>w[d].h + 2 * H * H)
+        if dx != NULL:
+            pack(s, <floating*>a.t[B_W_IH + 3 * d].data, N, 1, I, N, <floating*>w[d].x)
+        begin_sums(s, &w[d].sums, &free)
+        memset(w[d].b_hn, 0, H * sizeof(floating))
+    xs = take(&free, (1 if repeated else T) * s.x_rows * LB)
+    dys = take(&free, T * s.h_rows * LB)
+    dxs = take(&free, max(T, <int64_t>1) * s.x_rows * LB)
+    first = 0
+    while first < s.B:
+        n = min(s.B - first, LB)
+        vectors = 2 if n > s.VL else 1
+        LB = vectors * s.VL
+        steps = longest(lengths + first if lengths != NULL else NULL, n, T)
+        gates = saved
+        qs = gates + D * T * N * LB
+        hs = qs + D * T * H * LB
+        saved = hs + T * s.h_rows * LB
+        if want_dw:
+            steps_in[floating](L, <floating*>a.t[B_X].data + first * x_rows, x_rows, n, 1 if repeated else steps, I,
+                               s.x_rows, xs, vectors)
+        if has_dy:
+            steps_in[floating](L, <floating*>a.t[B_DY].data + first * T * D * H, T * D * H, n, steps, D * H, s.h_rows,
+                               dys, vectors)
+        for d in range(D):
+            backward_direction(L, G, s, a, d, first, n, vectors, steps, xs, gates + d * T * N * LB,
+                               qs + d * T * H * LB, hs, dys if has_dy else NULL, &w[d], dxs, free)
+        if dx != NULL:
+            steps_out[floating](L, dxs, s.x_rows, n, 1 if summed else steps, I, dx + first * dx_rows, dx_rows, vectors)
+            if not summed and steps < T:
+                for t in range(n):
+                    memset(dx + ((first + t) * T + steps) * I, 0, (T - steps) * I * sizeof(floating))
+        first += n
+    if want_dw:
+        for d in range(D):
+            unpack(L, <floating*>w[d].sums.ih, w[d].sums.ld_ih, I, N, <floating*>a.t[B_DW_IH + 4 * d].data, accumulate)
+            unpack(L, <floating*>w[d].sums.hh, w[d].sums.ld_hh, H, N, <floating*>a.t[B_DW_HH + 4 * d].data, accumulate)
+            write_sums(L, N, <floating*>w[d].sums.b, <floating*>a.t[B_DB + 4 * d].data, accumulate)
+            if after:
+                write_sums(L, H, <floating*>w[d].b_hn, <floating*>a.t[B_DB_HN + 4 * d].data, accumulate)
+
+
+cdef void backward_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_t* a, int64_t d, int64_t first,
+                             int64_t n, int64_t vectors, int64_t steps, const floating* xs, const floating* gates,
+                             const floating* qs, const floating* hs, const floating* dys, back_t* w, floating* dxs,
+                             floating* free) noexcept nogil:
+    """One block back through one direction: dxs (T, I, LB) or its sum (I, LB) written by the first direction, added
+    to by the second, and the block's share added to the sums."""
+    cdef int64_t H = s.H, I = s.I, N = 3 * H, LB = vectors * s.VL, size = H * LB, position, t, before, columns
+    cdef int64_t x_step = s.x_rows * LB, h_step = s.h_rows * LB, z_step = s.z_rows * LB
+    cdef const int64_t* lengths = <int64_t*>a.t[B_LENGTHS].data
+    cdef bint want_dx = a.t[B_DX].data != NULL, summed = want_dx and a.t[B_DX].n[1] != s.T
+    cdef bint want_dw = a.t[B_DW_IH].data != NULL, repeated = a.t[B_X].repeated, after = a.t[B_B_HN].data != NULL
+    cdef bint want_sum = summed or (want_dw and repeated)
+    cdef floating* d_in = take(&free, steps * z_step)
+    cdef floating* d_hidden = take(&free, steps * z_step) if after else d_in
+    cdef floating* dh = take(&free, size)
+    cdef floating* dq = take(&free, size)
+    cdef floating* h0 = take(&free, size)
+    cdef floating* d_sum = take(&free, 3 * size)
+    cdef floating* live = take(&free, LB)
+    cdef const floating* h_prev
+    cdef const floating* gates_t
+    if lengths != NULL:
+        lengths += first
+    state_in[floating](L, s, <floating*>a.t[B_DH_N].data, first, n, d, dh, vectors)
+    state_in[floating](L, s, <floating*>a.t[B_H0].data, first, n, d, h0, vectors)
+    if want_sum:
+        memset(d_sum, 0, 3 * size * sizeof(floating))
+    for position in range(steps - 1, -1, -1):
+        t = position if d == 0 else steps - 1 - position
+        before = t - 1 if d == 0 else t + 1
+        h_prev = hs + before * h_step + d * size if position > 0 else h0
+        gates_t = gates + t * 3 * size
+        if lengths != NULL:
+            mark_live(lengths, n, t, LB, live)
+        G.dz(size, size, gates_t, qs + t * size if after else NULL, h_prev,
+             dys + t * h_step + d * size if dys != NULL else NULL, live if lengths != NULL else NULL, vectors, dh,
+             d_in + t * z_step, d_hidden + t * z_step)
+        if not after:
+            L.lanes_product(vectors, H, H, <floating*>w.h + 2 * H * H, d_in + t * z_step + 2 * size, NULL, dq, False)
+            G.dz_r(size, gates_t, h_prev, dq, dh, d_in + t * z_step)
+        if position > 0 or a.t[B_DH0].data != NULL:
+            L.lanes_product(vectors, H, N if after else 2 * H, w.h, d_hidden + t * z_step, NULL, dh, True)
+        if want_dx and not summed:
+            L.lanes_product(vectors, I, N, w.x, d_in + t * z_step, NULL, dxs + t * x_step, d > 0)
+        if want_sum:
+            L.add(d_sum, d_in + t * z_step, 3 * size)
+    state_out[floating](L, s, dh, first, n, d, <floating*>a.t[B_DH0].data, vectors)
+    if summed:
+        L.lanes_product(vectors, I, N, w.x, d_sum, NULL, dxs, d > 0)
+    if not want_dw or steps == 0:
+        return
+    if repeated:
+        L.lanes_outer(vectors, 1, I, xs, 0, N, d_sum, 0, w.sums.ih, w.sums.ld_ih)
+        L.lanes_sum(vectors, 1, N, d_sum, 0, w.sums.b)
+    else:
+        L.lanes_outer(vectors, steps, I, xs, x_step, N, d_in, z_step, w.sums.ih, w.sums.ld_ih)
+        L.lanes_sum(vectors, steps, N, d_in, z_step, w.sums.b)
+    # The state before step t is that after the step taken before it, and h0 at the first. What met w_hn is q, where the
+    # reset gate comes before the product.
+    columns = N if after else 2 * H
+    L.lanes_outer(vectors, steps - 1, H, hs if d == 0 else hs + h_step + size, h_step, columns,
+                  d_hidden + z_step if d == 0 else d_hidden, z_step, w.sums.hh, w.sums.ld_hh)
+    if a.t[B_H0].data != NULL:
+        L.lanes_outer(vectors, 1, H, h0, 0, columns, d_hidden if d == 0 else d_hidden + (steps - 1) * z_step, 0,
+                      w.sums.hh, w.sums.ld_hh)
+    if after:
+        L.lanes_sum(vectors, steps, H, d_hidden + 2 * size, z_step, w.b_hn)
+    else:
+        L.lanes_outer(vectors, steps, H, qs, size, H, d_in + 2 * size, z_step,
+                      <floating*>w.sums.hh + 2 * H * w.sums.ld_hh, w.sums.ld_hh)
