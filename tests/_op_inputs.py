@@ -82,6 +82,38 @@ def lstm_inputs(rng, B, T, I, H, D=1, *, lengths=None, initial=True, repeated=Fa
     return case
 
 
+def rnn_inputs(rng, B, T, I, H, D=1, *, activation=0, lengths=None, initial=True, repeated=False, last_only=False,
+               bias=True):
+    """As lstm_inputs, for the plain RNN; activation 0 tanh, 1 relu, 2 sigmoid."""
+    case = {"activation": activation, "x": normal(rng, B, 1 if repeated else T, I), "steps": T}
+    for suffix in ("", "_r")[:D]:
+        case["w_ih" + suffix] = normal(rng, I, H, scale=0.9 / np.sqrt(I))
+        case["w_hh" + suffix] = normal(rng, H, H, scale=0.9 / np.sqrt(H))
+        if bias:
+            case["b" + suffix] = normal(rng, H, scale=0.5)
+    if initial:
+        case["h0"] = normal(rng, B, D * H, scale=0.7)
+    if lengths is not None:
+        case["lengths"] = as_lengths(lengths)
+    if not last_only:
+        case["dy"] = normal(rng, B, T, D * H)
+    case["dh_n"] = normal(rng, B, D * H)
+    return case
+
+
+def multiply_inputs(rng, *shape, gate=False):
+    """Two values of one shape, or the second with a single feature."""
+    factor = (*shape[:-1], 1) if gate else shape
+    return {"x": normal(rng, *shape), "g": normal(rng, *factor), "dy": normal(rng, *shape)}
+
+
+def embedding_inputs(rng, B, T, V, D, *, padding=-1):
+    """Class numbers, some of them several times and the last class at least once, and the table they look into."""
+    x = rng.integers(0, V, (B, T)).astype(np.float64)
+    x[0, 0], x[-1, -1] = max(padding, 0), V - 1
+    return {"x": x, "w": normal(rng, V, D), "dy": normal(rng, B, T, D), "padding": padding}
+
+
 PROBABILITY_LOSSES = ("binary_crossentropy_loss", "categorical_crossentropy_loss")
 CLASS_LOSSES = ("categorical_crossentropy_loss", "softmax_crossentropy_loss")
 LOSSES = ("mse_loss", "binary_crossentropy_loss", "sigmoid_binary_crossentropy_loss", *CLASS_LOSSES)

@@ -54,44 +54,122 @@ def oracle_batchnorm(x, gamma, beta, running_mean, running_var, dy, momentum, ep
                    "dgamma": tgamma.grad, "dbeta": tbeta.grad})
 
 
-def oracle_lstm(x, steps, w_ih, w_hh, b, w_ih_r=None, w_hh_r=None, b_r=None, h0=None, c0=None, lengths=None,
-                dy=None, dh_n=None, dc_n=None):
-    """torch.nn.LSTM on packed sequences; one of length 0, which torch refuses, leaves the states as they were."""
-    H, D = w_hh.shape[0], 1 if w_ih_r is None else 2
+def recurrent(kind, I, weights, **options):
+    """A torch.nn recurrent net in float64 with the given [(w_ih, w_hh, b)] of one or two directions; b may be None."""
+    H = len(weights[0][1])
+    net = kind(I, H, batch_first=True, bidirectional=len(weights) == 2, **options).double()
+    for suffix, (w, u, bias) in zip(("", "_reverse"), weights, strict=False):
+        bias = np.zeros(w.shape[1]) if bias is None else bias
+        with torch.no_grad():
+            getattr(net, "weight_ih_l0" + suffix).copy_(torch.tensor(w.T.copy()))
+            getattr(net, "weight_hh_l0" + suffix).copy_(torch.tensor(u.T.copy()))
+            getattr(net, "bias_ih_l0" + suffix).copy_(torch.tensor(0.75 * bias))  # b = b_ih + b_hh
+            getattr(net, "bias_hh_l0" + suffix).copy_(torch.tensor(0.25 * bias))
+    return net
+
+
+def run_packed(net, x, steps, states, lengths):
+    """y, and the states (B, D H) after it; a sequence of length 0, which torch refuses, leaves them as they were."""
     B, _, I = x.shape
-    net = torch.nn.LSTM(I, H, batch_first=True, bidirectional=D == 2).double()
-    for suffix, (w, u, bias) in {"": (w_ih, w_hh, b), "_reverse": (w_ih_r, w_hh_r, b_r)}.items():
-        if w is not None:
-            with torch.no_grad():
-                getattr(net, "weight_ih_l0" + suffix).copy_(torch.tensor(w.T.copy()))
-                getattr(net, "weight_hh_l0" + suffix).copy_(torch.tensor(u.T.copy()))
-                getattr(net, "bias_ih_l0" + suffix).copy_(torch.tensor(0.75 * bias))  # b = b_ih + b_hh
-                getattr(net, "bias_hh_l0" + suffix).copy_(torch.tensor(0.25 * bias))
-    tx = leaf(x)
-    th0, tc0 = (leaf(np.zeros((B, D * H)) if s is None else s) for s in (h0, c0))
+    D, H = 1 + net.bidirectional, net.hidden_size
     own = np.full(B, steps) if lengths is None else np.asarray(lengths)
     alive = torch.tensor(np.flatnonzero(own > 0))
     y = torch.zeros(B, steps, D * H, dtype=torch.float64)
-    h_n, c_n = th0.clone(), tc0.clone()
     if len(alive):
-        packed = pack_padded_sequence(tx.expand(B, steps, I)[alive], torch.tensor(own[own > 0]), batch_first=True,
+        packed = pack_padded_sequence(x.expand(B, steps, I)[alive], torch.tensor(own[own > 0]), batch_first=True,
                                       enforce_sorted=False)
-        states = [s[alive].reshape(-1, D, H).transpose(0, 1).contiguous() for s in (th0, tc0)]
-        ys, (hs, cs) = net(packed, tuple(states))
+        first = tuple(s[alive].reshape(-1, D, H).transpose(0, 1).contiguous() for s in states)
+        ys, last = net(packed, first if len(first) > 1 else first[0])
         ys, _ = pad_packed_sequence(ys, batch_first=True, total_length=steps)
         y = y.index_copy(0, alive, ys)
-        h_n = h_n.index_copy(0, alive, hs.transpose(0, 1).reshape(-1, D * H))
-        c_n = c_n.index_copy(0, alive, cs.transpose(0, 1).reshape(-1, D * H))
-    total = sum((value * torch.tensor(d)).sum() for value, d in ((y, dy), (h_n, dh_n), (c_n, dc_n)) if d is not None)
-    total.backward()
-    out = {"y": y, "h_n": h_n, "c_n": c_n, "dx": tx.grad}
-    if h0 is not None:
-        out |= {"dh0": th0.grad, "dc0": tc0.grad}
-    for suffix, theirs in (("", ""), ("_r", "_reverse"))[:D]:
+        last = last if len(first) > 1 else (last,)
+        states = [old.index_copy(0, alive, new.transpose(0, 1).reshape(-1, D * H))
+                  for old, new in zip(states, last, strict=True)]
+    return y, *states
+
+
+def backward_from(*pairs):
+    """Let the gradients flow: pairs of a tensor and what comes to it from above, or None."""
+    sum((value * torch.tensor(d)).sum() for value, d in pairs if d is not None).backward()
+
+
+def recurrent_gradients(net):
+    """dw_ih, dw_hh and db of each direction, as the kernels name and lay them out."""
+    out = {}
+    for suffix, theirs in (("", ""), ("_r", "_reverse"))[: 1 + net.bidirectional]:
         out["dw_ih" + suffix] = getattr(net, "weight_ih_l0" + theirs).grad.T
         out["dw_hh" + suffix] = getattr(net, "weight_hh_l0" + theirs).grad.T
         out["db" + suffix] = getattr(net, "bias_ih_l0" + theirs).grad
+    return out
+
+
+def oracle_lstm(x, steps, w_ih, w_hh, b, w_ih_r=None, w_hh_r=None, b_r=None, h0=None, c0=None, lengths=None,
+                dy=None, dh_n=None, dc_n=None):
+    """torch.nn.LSTM on packed sequences."""
+    weights = [(w_ih, w_hh, b), (w_ih_r, w_hh_r, b_r)][: 1 if w_ih_r is None else 2]
+    net = recurrent(torch.nn.LSTM, x.shape[2], weights)
+    zeros = np.zeros((len(x), len(weights) * len(w_hh)))
+    tx, th0, tc0 = leaf(x), leaf(zeros if h0 is None else h0), leaf(zeros if c0 is None else c0)
+    y, h_n, c_n = run_packed(net, tx, steps, (th0, tc0), lengths)
+    backward_from((y, dy), (h_n, dh_n), (c_n, dc_n))
+    out = {"y": y, "h_n": h_n, "c_n": c_n, "dx": tx.grad, **recurrent_gradients(net)}
+    if h0 is not None:
+        out |= {"dh0": th0.grad, "dc0": tc0.grad}
     return arrays(out)
+
+
+class SigmoidRNN(torch.nn.RNN):
+    """torch.nn.RNN with the activation that it lacks, on packed sequences."""
+
+    def forward(self, packed, first):
+        xs, lengths = pad_packed_sequence(packed, batch_first=True)
+        y, last = torch.zeros(*xs.shape[:2], len(first) * self.hidden_size, dtype=xs.dtype), []
+        for d, suffix in enumerate(("", "_reverse")[: len(first)]):
+            w, u, b_ih, b_hh = (getattr(self, f"{name}_l0{suffix}") for name in
+                                ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+            h = first[d]
+            for t in reversed(range(xs.shape[1])) if d else range(xs.shape[1]):
+                live = (t < lengths)[:, None]
+                h = torch.where(live, torch.sigmoid(xs[:, t] @ w.T + h @ u.T + b_ih + b_hh), h)
+                index = torch.arange(d * self.hidden_size, (d + 1) * self.hidden_size)
+                y = y.index_put((torch.arange(len(xs))[:, None], torch.tensor(t), index), torch.where(live, h, 0.0))
+            last.append(h)
+        return pack_padded_sequence(y, lengths, batch_first=True, enforce_sorted=False), torch.stack(last)
+
+
+def oracle_rnn(activation, x, steps, w_ih, w_hh, b=None, w_ih_r=None, w_hh_r=None, b_r=None, h0=None, lengths=None,
+               dy=None, dh_n=None):
+    """torch.nn.RNN on packed sequences; activation 0 tanh, 1 relu, 2 sigmoid."""
+    weights = [(w_ih, w_hh, b), (w_ih_r, w_hh_r, b_r)][: 1 if w_ih_r is None else 2]
+    if activation == 2:
+        net = recurrent(SigmoidRNN, x.shape[2], weights)
+    else:
+        net = recurrent(torch.nn.RNN, x.shape[2], weights, nonlinearity=("tanh", "relu")[activation])
+    tx, th0 = leaf(x), leaf(np.zeros((len(x), len(weights) * len(w_hh))) if h0 is None else h0)
+    y, h_n = run_packed(net, tx, steps, (th0,), lengths)
+    backward_from((y, dy), (h_n, dh_n))
+    out = {"y": y, "h_n": h_n, "dx": tx.grad, **recurrent_gradients(net)}
+    if b is None:
+        out = {key: value for key, value in out.items() if key not in ("db", "db_r")}
+    if h0 is not None:
+        out["dh0"] = th0.grad
+    return arrays(out)
+
+
+def oracle_multiply(x, g, dy):
+    """Torch's broadcast product."""
+    tx, tg = leaf(x), leaf(g)
+    y = tx * tg
+    y.backward(torch.tensor(dy))
+    return arrays({"y": y, "dx": tx.grad, "dg": tg.grad})
+
+
+def oracle_embedding(x, w, dy, padding):
+    """torch.nn.functional.embedding; torch has no gradient for the class numbers, where the kernels write 0."""
+    tw = leaf(w)
+    y = F.embedding(torch.tensor(x).long(), tw, padding_idx=None if padding < 0 else padding)
+    y.backward(torch.tensor(dy))
+    return {**arrays({"y": y, "dw": tw.grad}), "dx": np.zeros_like(x)}
 
 
 def oracle_loss(name, y, target=None, labels=None, weight=None, lengths=None, mean=1, count=-1):

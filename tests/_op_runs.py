@@ -147,6 +147,62 @@ def lstm_scalar(out, dy=None, dh_n=None, dc_n=None, **_):
     return sum(float(np.vdot(value, d)) for value, d in pairs if d is not None)
 
 
+def rnn_memory(x, H, D, training=True):
+    """``saved`` and ``scratch`` for x (B, T, I), as NaN."""
+    B, T, I = x.shape
+    saved, scratch = kernels.rnn_sizes(B, T, I, H, D, training, x.dtype.itemsize)
+    return blank(saved, x.dtype) if saved else None, blank(max(scratch, 1), x.dtype)
+
+
+def run_rnn(activation, x, steps, w_ih, w_hh, b=None, w_ih_r=None, w_hh_r=None, b_r=None, h0=None, lengths=None,
+            dy=None, dh_n=None):
+    """Forward and backward; an x of one step stands for ``steps`` equal ones and is handed over as a view."""
+    H, D = w_hh.shape[0], 1 if w_ih_r is None else 2
+    B, _, I = x.shape
+    xs = x if x.shape[1] == steps else np.broadcast_to(x, (B, steps, I))
+    saved, scratch = rnn_memory(xs, H, D)
+    out = {"y": blank((B, steps, D * H), x.dtype), "dx": blank(x.shape, x.dtype)}
+    out |= {key: blank((B, D * H), x.dtype) for key in ("h_n", "dh0")}
+    for suffix, (w, u, bias) in zip(("", "_r")[:D], ((w_ih, w_hh, b), (w_ih_r, w_hh_r, b_r)), strict=False):
+        for name, array in (("dw_ih", w), ("dw_hh", u), ("db", bias)):
+            if array is not None:
+                out[name + suffix] = blank(array.shape, x.dtype)
+    with unchanged(x, w_ih, w_hh, b, w_ih_r, w_hh_r, b_r, h0, lengths, dy, dh_n):
+        kernels.rnn_forward(xs, w_ih, w_hh, b, w_ih_r, w_hh_r, b_r, h0, lengths, out["y"], out["h_n"], saved, scratch,
+                            activation)
+        scratch[:] = np.nan  # nothing in it outlives a call
+        with unchanged(saved):
+            kernels.rnn_backward(dy, dh_n, xs, w_ih, w_hh, w_ih_r, w_hh_r, h0, lengths, saved, out["dx"], out["dw_ih"],
+                                 out["dw_hh"], out.get("db"), out.get("dw_ih_r"), out.get("dw_hh_r"), out.get("db_r"),
+                                 out["dh0"], scratch, activation)
+    if h0 is None:
+        del out["dh0"]
+    return out
+
+
+def rnn_scalar(out, dy=None, dh_n=None, **_):
+    """The number whose gradients ``rnn_backward`` computes."""
+    return sum(float(np.vdot(out[key], d)) for key, d in (("y", dy), ("h_n", dh_n)) if d is not None)
+
+
+def run_multiply(x, g, dy):
+    """y, dx, dg of the product, entry by entry or with a gate of one feature."""
+    out = {"y": blank(x.shape, x.dtype), "dx": blank(x.shape, x.dtype), "dg": blank(g.shape, x.dtype)}
+    with unchanged(x, g, dy):
+        kernels.multiply_forward(x, g, out["y"])
+        kernels.multiply_backward(dy, x, g, out["dx"], out["dg"])
+    return out
+
+
+def run_embedding(x, w, dy, padding):
+    """y, dx and dw of the rows that x names."""
+    out = {"y": blank(dy.shape, w.dtype), "dx": blank(x.shape, w.dtype), "dw": blank(w.shape, w.dtype)}
+    with unchanged(x, w, dy):
+        kernels.embedding_forward(x, w, out["y"])
+        kernels.embedding_backward(dy, x, out["dx"], out["dw"], padding)
+    return out
+
+
 def run_loss(name, y, target=None, labels=None, weight=None, lengths=None, mean=1, count=-1):
     """The reduced loss, its gradient, and the two statistics behind it."""
     stats, dy = np.zeros(2), blank(y.shape, y.dtype)

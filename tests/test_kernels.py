@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from _helpers import assert_parity
 
-FAMILIES = ("linear", "activation", "random", "norm", "shape", "loss", "metric", "optimizer")
+FAMILIES = ("linear", "activation", "random", "norm", "shape", "merge", "embedding", "loss", "metric", "optimizer")
 
 try:
     COMPILED = {family: importlib.import_module(f"fastnn._compiled.{family}") for family in FAMILIES}
@@ -338,6 +338,64 @@ def test_shape(shape, dtype, rng):
         REFERENCE["shape"].mask_padding(dirty, lengths, expected)
         COMPILED["shape"].mask_padding(dirty, lengths, dirty)
         np.testing.assert_array_equal(dirty, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SEQUENCES, ids=str)
+def test_parts(shape, dtype, rng):
+    x = rng.standard_normal(shape).astype(dtype)
+    for start in {0, shape[-1] // 2, shape[-1] - 1}:
+        part = np.full((*shape[:2], shape[-1] - start), np.nan, dtype)
+        check("shape", "slice_forward", (x, part), (start,))
+        check("shape", "slice_backward", (x[..., start:].copy(), np.full_like(x, np.nan)), (start,))
+    check("shape", "copy", (x, np.full((shape[0], shape[1] * shape[2]), np.nan, dtype)))
+    row = rng.standard_normal((shape[0], shape[2])).astype(dtype)
+    for kind in ("none", "mixed", "zero"):
+        lengths = lengths_of(shape, rng, kind)
+        check("shape", "last_step_forward", (x, lengths, np.full_like(row, np.nan)))
+        check("shape", "last_step_backward", (row, lengths, np.full_like(x, np.nan)))
+
+
+# ------------------------------------------------------------------------------------------------------------- merge
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", FEW_SHAPES, ids=str)
+def test_merge(shape, dtype, rng):
+    x, g, dy = (rng.standard_normal(shape).astype(dtype) for _ in range(3))
+    narrow = rng.standard_normal((*shape[:-1], 1)).astype(dtype)
+    wide = np.full((*shape[:-1], 2 * shape[-1] + 1), np.nan, dtype)
+    check("merge", "concat_forward", (wide, x, narrow, g))
+    parts = [np.full_like(d, np.nan) for d in (x, narrow, g)]
+    check("merge", "concat_backward", (rng.standard_normal(wide.shape).astype(dtype), *parts))
+    check("merge", "add_forward", (x, g, np.full_like(x, np.nan)))
+    for factor in (g, narrow):
+        check("merge", "multiply_forward", (x, factor, np.full_like(x, np.nan)))
+    for first in (np.full_like(x, np.nan), None):
+        for second in (np.full_like(x, np.nan), None):
+            check("merge", "add_backward", (dy, first, second))
+            check("merge", "multiply_backward", (dy, x, g, first, second))
+            gate = None if second is None else np.full_like(narrow, np.nan)
+            check("merge", "multiply_backward", (dy, x, narrow, first, gate))
+
+
+# --------------------------------------------------------------------------------------------------------- embedding
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("V", [1, 2, 13, 300])
+@pytest.mark.parametrize(("B", "T", "D"), [(1, 1, 1), (4, 1, 3), (3, 7, 16), (33, 4, 40)])
+def test_embedding(B, T, D, V, dtype, rng):
+    x, w = rng.integers(0, V, (B, T)).astype(dtype), rng.standard_normal((V, D)).astype(dtype)
+    x[0, 0] = np.nan
+    x[-1, -1] = 1e30
+    check("embedding", "embedding_forward", (x, w, np.full((B, T, D), np.nan, dtype)))
+    dy = rng.standard_normal((B, T, D)).astype(dtype)
+    for padding in (-1, 0, V - 1):
+        for dx in (np.full_like(x, np.nan), None):
+            check("embedding", "embedding_backward", (dy, x, dx, np.full_like(w, np.nan)), (padding,))
+            check("embedding", "embedding_backward", (dy, x, dx, np.ones_like(w)), (padding,), accumulate=True)
+    check("embedding", "embedding_backward", (dy, x, np.full_like(x, np.nan), None), (-1,))
 
 
 # -------------------------------------------------------------------------------------------------------------- loss

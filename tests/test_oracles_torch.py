@@ -94,6 +94,24 @@ def test_lstm_variants(rng, kind, sizes, directions, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (33, 65), (8, 10, 40)])
+@pytest.mark.parametrize("gate", [False, True])
+@pytest.mark.usefixtures("backend")
+def test_multiply(rng, shape, gate, dtype):
+    case = draw.multiply_inputs(rng, *shape, gate=gate)
+    runs.assert_agrees(runs.run_multiply(**runs.cast(case, dtype)), oracle.oracle_multiply(**case), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("B", "T", "V", "D"), [(1, 1, 1, 1), (32, 20, 1000, 64), (64, 7, 13, 33), (5, 40, 3, 8)])
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.usefixtures("backend")
+def test_embedding(rng, B, T, V, D, padded, dtype):
+    case = draw.embedding_inputs(rng, B, T, V, D, padding=V // 2 if padded else -1)
+    runs.assert_agrees(runs.run_embedding(**runs.cast(case, dtype)), oracle.oracle_embedding(**case), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("mean", [0, 1])
 @pytest.mark.parametrize("shape", [(1, 1), (256, 13), (1, 100), (32, 5, 13), (7, 9, 33)])
 @pytest.mark.parametrize(("name", "labels"), [(n, False) for n in draw.LOSSES] + [(n, True) for n in draw.CLASS_LOSSES])

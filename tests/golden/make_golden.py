@@ -54,6 +54,19 @@ def lstm_cases():
     yield "repeated", draw.lstm_inputs, {"B": 3, "T": 4, "I": 5, "H": 3, "D": 2, "repeated": True}
 
 
+def rnn_cases():
+    """The three activations; directions, initial states, padding, repeated x, no bias, the last state alone."""
+    for number, name in enumerate(("tanh", "relu", "sigmoid")):
+        yield f"{name}.plain", draw.rnn_inputs, {
+            "B": 2, "T": 4, "I": 3, "H": 5, "activation": number, "initial": False}
+        yield f"{name}.both_ragged", draw.rnn_inputs, {
+            "B": 5, "T": 4, "I": 3, "H": 3, "D": 2, "activation": number, "lengths": [2, 4, 1, 0, 3]}
+    yield "one_step", draw.rnn_inputs, {"B": 1, "T": 1, "I": 4, "H": 3, "D": 2}
+    yield "one_row", draw.rnn_inputs, {"B": 1, "T": 8, "I": 2, "H": 16, "activation": 2, "bias": False}
+    yield "last", draw.rnn_inputs, {"B": 2, "T": 5, "I": 3, "H": 3, "D": 2, "last_only": True, "initial": False}
+    yield "repeated", draw.rnn_inputs, {"B": 3, "T": 4, "I": 5, "H": 3, "D": 2, "repeated": True}
+
+
 def loss_cases():
     """Every loss: both reductions, weights by example and by step, padding, a count from the caller."""
     for name in draw.LOSSES:
@@ -89,13 +102,29 @@ def activation_cases():
         yield f"{name}.steps", draw.activation_inputs, {"shape": (2, 3, 9)}
 
 
+def multiply_cases():
+    """Equal shapes and a gate, rank 2 and 3."""
+    yield "rows", draw.multiply_inputs, {"shape": (3, 5)}
+    yield "steps", draw.multiply_inputs, {"shape": (2, 3, 9)}
+    yield "gate", draw.multiply_inputs, {"shape": (2, 3, 9), "gate": True}
+
+
+def embedding_cases():
+    """With and without a class that is padding."""
+    yield "plain", draw.embedding_inputs, {"B": 3, "T": 5, "V": 4, "D": 3}
+    yield "padding", draw.embedding_inputs, {"B": 2, "T": 7, "V": 6, "D": 9, "padding": 2}
+
+
 CASES = {
     "linear": (linear_cases, oracle.oracle_linear),
     "activation": (activation_cases, oracle.oracle_activation),
     "batchnorm": (batchnorm_cases, oracle.oracle_batchnorm),
     "lstm": (lstm_cases, oracle.oracle_lstm),
+    "rnn": (rnn_cases, oracle.oracle_rnn),
     "loss": (loss_cases, oracle.oracle_loss),
     "optimizer": (optimizer_cases, oracle.oracle_optimizer),
+    "multiply": (multiply_cases, oracle.oracle_multiply),
+    "embedding": (embedding_cases, oracle.oracle_embedding),
 }
 
 
