@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import losses
 from ._arrays import plain
 from .program import Program, spread_lengths
 
@@ -72,8 +71,8 @@ class Data:
         if weight is not None:
             self.arrays["weight"] = weight
         self.row = shape[1:]  # the shape of a prediction
-        long = spread_lengths(graph.inputs, graph.ops, [lengths is not None])
-        self.ragged_output = graph.outputs[0] in long
+        carried = spread_lengths(graph.inputs, graph.ops, [lengths is not None])
+        self.ragged_output = graph.outputs[0] in carried
 
     def __len__(self) -> int:
         return len(self.arrays["input"])

@@ -59,9 +59,7 @@ def names_of(model: Model, prefix: str = "") -> list[str]:
     return [prefix + "loss", *(prefix + metric.name for metric in model.metrics)]
 
 
-def evaluate(
-    model: Model, x: Any, y: Any, batch_size: int, lengths: Any, sample_weight: Any
-) -> dict[str, float]:
+def evaluate(model: Model, x: Any, y: Any, batch_size: int, lengths: Any, sample_weight: Any) -> dict[str, float]:
     """See :meth:`fastnn.Model.evaluate`."""
     check_compiled(model, "evaluate")
     size = check_count("batch_size", batch_size)

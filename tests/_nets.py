@@ -54,6 +54,16 @@ def mlp(dtype="float64", dropout=0.25, seed=1):
     )
 
 
+def dense_net(loss="mse", lr=0.05, metrics=(), seed=1, dtype="float64"):
+    """A net without BatchNorm and Dropout, whose gradients are sums over its examples."""
+    outputs = {"mse": 2, "binary_crossentropy": 1}.get(getattr(loss, "name", loss), 3)
+    end = {"binary_crossentropy": [fnn.Sigmoid()], "categorical_crossentropy": [fnn.Softmax()]}
+    last = end.get(getattr(loss, "name", loss), [])
+    net = fnn.Sequential(fnn.Linear(3, 5), fnn.Tanh(), fnn.Linear(5, outputs), *last, seed=seed, dtype=dtype)
+    net.compile(fnn.SGD(lr=lr, momentum=0.5), loss, metrics)
+    return net
+
+
 def addition_data(rng, n=10, steps=4):
     """Inputs (n, steps, 3) and class numbers (n, 3) for :func:`addition_net`."""
     return rng.standard_normal((n, steps, 3)), rng.integers(0, 4, (n, 3))
