@@ -1,4 +1,4 @@
-"""The ``fastnn`` command: train a task, ask a trained model, show the configuration.
+"""The ``fastnn`` command: train a task, ask a trained model, run an experiment, show the configuration.
 
 Exit codes: 0 done; 2 bad input, with one line on stderr that says what was wrong; 130 interrupted with Ctrl-C, and
 what was reached is saved.
@@ -25,7 +25,7 @@ examples:
   fastnn eval runs/addition/model.safetensors "12 + 7"     ask the trained model
   fastnn train addition --help                             the options of a task
 """
-COMMANDS = ("train", "eval", "config")
+COMMANDS = ("train", "eval", "config", "experiment")
 #: Bytes to read from stdin at a time; what is there is answered at once, so this only bounds the batch.
 CHUNK = 1 << 16
 
@@ -87,14 +87,17 @@ def _check_names(arguments: Sequence[str]) -> None:
     if command and not command.startswith("-") and command not in COMMANDS:
         known = ", ".join(map(repr, COMMANDS))
         raise BadInput(f"unknown command {command!r}; expected one of {known}.{tasks.did_you_mean(command, COMMANDS)}")
-    task = _named_task(arguments)
+    task = _named(arguments, "train")
     if task is not None and task not in tasks.SUMMARIES:
         tasks.load(task)
+    experiment = _named(arguments, "experiment")
+    if experiment is not None and experiment not in tasks.EXPERIMENTS:
+        tasks.load_experiment(experiment)
 
 
-def _named_task(arguments: Sequence[str]) -> str | None:
-    """Return the task of a ``train`` command line, or None."""
-    if arguments[:1] == ["train"] and len(arguments) > 1 and not arguments[1].startswith("-"):
+def _named(arguments: Sequence[str], command: str) -> str | None:
+    """Return what a command line such as ``train addition`` names, or None."""
+    if arguments[:1] == [command] and len(arguments) > 1 and not arguments[1].startswith("-"):
         return arguments[1]
     return None
 
@@ -108,7 +111,7 @@ def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fastnn {fnn.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _add_train(commands, _named_task(arguments))
+    _add_train(commands, _named(arguments, "train"))
     _add_eval(commands)
     config = commands.add_parser(
         "config",
@@ -116,6 +119,7 @@ def _build_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         description="Show versions, the backend and why it was chosen, the CPU, the BLAS library and the threads.",
     )
     config.set_defaults(run=_config)
+    _add_experiment(commands, _named(arguments, "experiment"))
     return parser
 
 
@@ -131,6 +135,21 @@ def _add_train(commands: Any, named: str | None) -> None:
         # Only the task that is asked for is imported.
         if name == named:
             module = tasks.load(name)
+            module.add_arguments(parser)
+            parser.set_defaults(run=module.run)
+
+
+def _add_experiment(commands: Any, named: str | None) -> None:
+    experiment = commands.add_parser(
+        "experiment",
+        help="train a task in many settings, and make a table of what came of it",
+        description="Make the table of an experiment. Called again, it keeps the rows that are finished.",
+    )
+    names = experiment.add_subparsers(dest="experiment", metavar="EXPERIMENT", required=True)
+    for name, summary in tasks.EXPERIMENTS.items():
+        parser = names.add_parser(name, help=summary, description=f"{name}: {summary}.")
+        if name == named:
+            module = tasks.load_experiment(name)
             module.add_arguments(parser)
             parser.set_defaults(run=module.run)
 

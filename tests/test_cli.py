@@ -274,7 +274,7 @@ def test_ctrl_c_saves_what_was_reached(environment, tmp_path):
     model = fnn.load(tmp_path / "model.safetensors")
     score = addition.Score.of(model, addition.draw_pairs(2000).test)
     assert score.char_accuracy == pytest.approx(metrics["char_accuracy"], abs=1e-3)
-    assert sorted(os.listdir(tmp_path)) == ["metrics.json", "model.safetensors"]
+    assert sorted(os.listdir(tmp_path)) == ["accuracy.png", "errors.png", "metrics.json", "model.safetensors"]
 
 
 # Asking a model

@@ -14,7 +14,7 @@ import pytest
 import fastnn as fnn
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: Documents whose blocks other tests stand for.
 ELSEWHERE = {"cython.md": "its cells need a notebook; tests/test_cython_api.py compiles such modules"}
 BLOCK = re.compile(

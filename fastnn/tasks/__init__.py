@@ -21,12 +21,18 @@ from types import ModuleType
 
 from fastnn.tasks._runs import BadInput
 
-__all__ = ["SUMMARIES", "did_you_mean", "load"]
+__all__ = ["EXPERIMENTS", "SUMMARIES", "did_you_mean", "load", "load_experiment"]
 
 #: Name of every task and what it trains, in one line. The task ``name`` is the module ``fastnn.tasks.<name>``.
 SUMMARIES = {
-    "addition": "read equations such as '31 + 87' character by character and write the sum",
+    "addition": "read equations such as '31 + 87' character by character and write the result",
     "xor": "exclusive or with a 3-4-1 sigmoid net, the smallest example",
+}
+
+#: Name of every experiment and what it finds out. The experiment ``name`` is ``fastnn.tasks.experiment_<name>``, with
+#: the functions ``add_arguments`` and ``run`` of a task.
+EXPERIMENTS = {
+    "addition": "which equations are learnt (+, -, *, more and larger numbers), at which size and in which time",
 }
 
 
@@ -60,8 +66,32 @@ def load(name: str) -> ModuleType:
     >>> tasks.load("xor").__name__
     'fastnn.tasks.xor'
     """
-    if name not in SUMMARIES:
-        raise BadInput(
-            f"unknown task {name!r}; expected {' or '.join(map(repr, SUMMARIES))}.{did_you_mean(name, SUMMARIES)}"
-        )
+    _check("task", name, SUMMARIES)
     return importlib.import_module(f"fastnn.tasks.{name}")
+
+
+def load_experiment(name: str) -> ModuleType:
+    """Return the module of an experiment.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`EXPERIMENTS`.
+
+    Returns
+    -------
+    module
+        With the functions ``add_arguments`` and ``run``.
+
+    Raises
+    ------
+    BadInput
+        No experiment has this name.
+    """
+    _check("experiment", name, EXPERIMENTS)
+    return importlib.import_module(f"fastnn.tasks.experiment_{name}")
+
+
+def _check(what: str, name: str, known: Iterable[str]) -> None:
+    if name not in known:
+        raise BadInput(f"unknown {what} {name!r}; expected {' or '.join(map(repr, known))}.{did_you_mean(name, known)}")

@@ -1,115 +1,358 @@
-"""The data of the addition task: drawing pairs of numbers, and turning texts into one-hot characters and back."""
+"""What the addition task asks: problems, their equations and results, and texts as one-hot characters and back."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from math import comb, prod
 
 import numpy as np
 
 from fastnn.tasks._runs import BadInput
 
 END = "\0"
-CHARACTERS = "0123456789+ " + END
+OPERATIONS = "+-*"
+DIGITS = "0123456789"
+CHARACTERS = f"{DIGITS}+ {END}"
 MAX_NUMBER = 999
-QUESTION_LENGTH = len(f"{MAX_NUMBER} + {MAX_NUMBER}{END}")
-ANSWER_WIDTH = len(str(2 * MAX_NUMBER))
-ANSWER_LENGTH = ANSWER_WIDTH + len(END)
 
 FRESH = 20_000
-TEST_SHARE = 0.1
-#: Unordered pairs of two numbers from 0 to MAX_NUMBER, equal ones included.
-ALL_PAIRS = (MAX_NUMBER + 1) * (MAX_NUMBER + 2) // 2
-
-_NUMBER = r"\s*([0-9]+)\s*"
-_EQUATION = re.compile(rf"{_NUMBER}\+{_NUMBER}")
-_BLANK = len(CHARACTERS)
-#: One row for each character, and a last one, all zero, for the space behind the end of a question.
-_ONE_HOT = np.eye(_BLANK + 1, _BLANK, dtype=np.uint8)
-#: Code point to index; -1 for what a text may not hold, which includes the end character: the encoder adds it.
-_INDEX = np.full(128, -1, dtype=np.int64)
-_INDEX[[ord(character) for character in CHARACTERS if character != END]] = np.arange(len(CHARACTERS) - 1)
+#: No more equations than this are asked for; as one-hot bytes they are some 400 MB.
+MAX_EXAMPLES = 1_000_000
 
 
-# The data
+# The problem
 
 
-class Pairs(NamedTuple):
-    """Numbers to add, each part an integer array ``(n, 2)``; no unordered pair occurs twice, in one part or in two."""
+@dataclass(frozen=True)
+class Problem:
+    r"""What is asked: equations of so many numbers up to so large a one, with these operations between them.
 
-    train: np.ndarray
-    test: np.ndarray
-    fresh: np.ndarray
+    Multiplication comes before addition and subtraction, and those go from left to right, as in Python. A result may
+    be negative; numbers in an equation are not.
 
-
-def draw_pairs(examples: int = 30_000, fresh: int = FRESH, seed: int = 0) -> Pairs:
-    """Draw the pairs of numbers for training, for testing, and fresh ones that no part of the training sees.
+    Two equations that differ only in the order of their terms, or of the factors of a product, count as one:
+    ``2 * 3 + 4`` and ``4 + 3 * 2`` do, ``4 - 3`` and ``3 - 4`` do not.
 
     Parameters
     ----------
-    examples : int
-        Pairs for training and testing together; a tenth of them is held out for testing.
-    fresh : int
-        More pairs, which depend on ``examples`` only in so far as they are others.
-    seed : int
-        Equal seeds draw equal pairs.
-
-    Returns
-    -------
-    Pairs
-        ``train``, ``test`` and ``fresh``, int64 arrays of shape ``(n, 2)`` with numbers from 0 to 999.
+    operations : str
+        Of ``+``, ``-`` and ``*``, each at most once.
+    terms : tuple of int
+        The least and the largest number of numbers in an equation, from 2 to 9.
+    max_number : int
+        Numbers go from 0 to this one, which is from 1 to 999,999.
 
     Raises
     ------
-    ValueError
-        Fewer than 10 examples, or more pairs than the 500,500 that exist.
+    BadInput
+        There is no such problem.
+
+    Examples
+    --------
+    >>> from fastnn.tasks.addition import Problem
+    >>> problem = Problem("+-*", terms=(2, 4))
+    >>> problem.characters, problem.question_length, problem.answer_width
+    ('0123456789+-* \x00', 22, 12)
+    >>> Problem().size
+    500500
+    """
+
+    operations: str = "+"
+    terms: tuple[int, int] = (2, 2)
+    max_number: int = MAX_NUMBER
+
+    def __post_init__(self) -> None:
+        known = set(self.operations)
+        if not known or len(known) != len(self.operations) or not known.issubset(OPERATIONS):
+            raise BadInput(
+                f"operations: expected some of {OPERATIONS}, each at most once, as in '+-', got {self.operations!r}."
+            )
+        # One order for all that is made of them: characters, metadata, names.
+        object.__setattr__(self, "operations", "".join(sign for sign in OPERATIONS if sign in known))
+        if not 2 <= self.terms[0] <= self.terms[1] <= 9:
+            raise BadInput(f"terms: expected from 2 to 9 numbers, the lesser first, got {span(self.terms)}.")
+        if not 1 <= self.max_number <= 999_999:
+            raise BadInput(f"max_number: expected from 1 to 999,999, got {self.max_number:,}.")
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, str]) -> Problem:
+        """Return the problem that :attr:`metadata` describes; what is not named there is the tutorial's.
+
+        Raises
+        ------
+        ValueError
+            It describes none.
+        """
+        default = cls()
+        least, _, most = metadata.get("terms", span(default.terms)).partition("..")
+        try:
+            return cls(
+                operations=metadata.get("operations", default.operations),
+                terms=(int(least), int(most or least)),
+                max_number=int(metadata.get("max", default.max_number)),
+            )
+        except ValueError as error:
+            raise ValueError(f"metadata: {error}") from error
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The problem as it is kept with a model."""
+        return {"operations": self.operations, "terms": span(self.terms), "max": str(self.max_number)}
+
+    @property
+    def title(self) -> str:
+        """A name for people, such as ``+-* of 2..4 numbers up to 999``."""
+        return f"{self.operations} of {span(self.terms)} numbers up to {self.max_number:,}"
+
+    @property
+    def characters(self) -> str:
+        """All symbols, in the order of the one-hot columns."""
+        return f"{DIGITS}{self.operations} {END}"
+
+    @property
+    def digits(self) -> int:
+        """Digits of the largest number."""
+        return len(str(self.max_number))
+
+    @property
+    def question_length(self) -> int:
+        """Rows of the longest equation, its end character included."""
+        most = self.terms[1]
+        return most * self.digits + (most - 1) * len(" + ") + len(END)
+
+    @property
+    def answer_width(self) -> int:
+        """Characters of the longest result; a minus sign is one."""
+        most, number = self.terms[1], self.max_number
+
+        def largest(terms: int) -> int:
+            return max(number**terms if "*" in self.operations else 0, number * terms if self.operations != "*" else 0)
+
+        if "+" not in self.operations and "-" in self.operations:
+            # All terms but the first are taken away from a product.
+            highest = number ** (most if "*" in self.operations else 1)
+        else:
+            highest = largest(most)
+        lowest = -largest(most - 1) if "-" in self.operations else 0
+        return max(len(str(highest)), len(str(lowest)))
+
+    @property
+    def answer_length(self) -> int:
+        """Rows of an answer, its end character included."""
+        return self.answer_width + len(END)
+
+    @cached_property
+    def size(self) -> int:
+        """How many equations there are."""
+        return sum(self.count(terms) for terms in range(self.terms[0], self.terms[1] + 1))
+
+    @property
+    def reserve(self) -> int:
+        """How many of them are kept for counting errors in the end: 20,000, or a fifth where there are few."""
+        return min(FRESH, self.size // 5)
+
+    @property
+    def most_examples(self) -> int:
+        """How many can be drawn for training and testing."""
+        return min(self.size - self.reserve, MAX_EXAMPLES)
+
+    def count(self, terms: int) -> int:
+        """Return how many equations of ``terms`` numbers there are.
+
+        An equation is a sum of products with signs: a multiset of products that are added (at least one) and a
+        multiset of those taken away. There are ``products[j]`` products of j factors, and ``sums[n]`` multisets of
+        products that have n factors together.
+        """
+        numbers = self.max_number + 1
+        products = [
+            0,
+            *(_multisets(numbers, j) if j == 1 or "*" in self.operations else 0 for j in range(1, terms + 1)),
+        ]
+        sums = [1] + [0] * terms
+        for j in range(1, terms + 1):
+            sums = [
+                sum(_multisets(products[j], i) * sums[n - i * j] for i in range(n // j + 1)) for n in range(terms + 1)
+            ]
+        added = sums if "+" in self.operations else products
+        taken = sums if "-" in self.operations else [1] + [0] * terms
+        return sum(added[n] * taken[terms - n] for n in range(1, terms + 1))
+
+    def encode(self, equations: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return equations and their results as the model's input and target.
+
+        Parameters
+        ----------
+        equations : sequence of str
+            Such as ``"2 * 3 - 10"``: numbers and signs with one space between them.
+
+        Returns
+        -------
+        x : ndarray, uint8, (n, question_length, symbols)
+            The equations from the left, see :func:`encode`.
+        y : ndarray, uint8, (n, answer_length, symbols)
+            The results, right-aligned in ``answer_width`` characters, and the end character.
+
+        Examples
+        --------
+        >>> from fastnn.tasks import addition
+        >>> problem = addition.Problem("-*", terms=(2, 3), max_number=99)
+        >>> x, y = problem.encode(["2 - 3 * 4"])
+        >>> x.shape, addition.decode(y, problem.characters)
+        ((1, 13, 14), ['   -10'])
+        """
+        answers = [str(evaluate(text)).rjust(self.answer_width) for text in equations]
+        return (
+            encode(equations, self.question_length, self.characters),
+            encode(answers, self.answer_length, self.characters),
+        )
+
+    def read(self, text: str) -> str:
+        """Return an equation with one space between its parts and no zeros in front; spaces are free.
+
+        Raises
+        ------
+        BadInput
+            A character is not in the vocabulary, this is no equation of the problem, or a number is too large.
+        """
+        unknown = sorted(set(text.replace("\t", " ")).difference(self.characters[:-1]))
+        if unknown:
+            raise BadInput(
+                f"{text!r}: expected the characters {_named(self.characters)}, as in {self.example!r}, "
+                f"got {', '.join(map(repr, unknown))}."
+            )
+        numbers, signs = re.split(r"[-+*]", text), re.findall(r"[-+*]", text)
+        numbers = [number.strip() for number in numbers]
+        right = self.terms[0] <= len(numbers) <= self.terms[1]
+        if not right or not all(re.fullmatch("[0-9]+", number) for number in numbers):
+            raise BadInput(f"{text!r}: expected {self._shape}, as in {self.example!r}.")
+        for number in numbers:
+            # By length first: int() of a text of many thousand digits is refused, and slow.
+            if len(number.lstrip("0")) > self.digits or int(number) > self.max_number:
+                raise BadInput(f"{text!r}: expected numbers from 0 to {self.max_number}, got {number}.")
+        return joined([int(number) for number in numbers], signs)
+
+    @property
+    def _shape(self) -> str:
+        if self.terms == (2, 2) and len(self.operations) == 1:
+            names = {"+": "a plus sign", "-": "a minus sign", "*": "a multiplication sign"}
+            return f"two numbers and {names[self.operations]}"
+        return f"{span(self.terms)} numbers with {' or '.join(self.operations)} between them"
+
+    @property
+    def example(self) -> str:
+        """An equation, to show how one is written."""
+        numbers = [min(number, self.max_number) for number in (12, 7, 5, 3, 2, 1, 4, 6, 8)[: self.terms[0]]]
+        return joined(numbers, [self.operations[i % len(self.operations)] for i in range(len(numbers) - 1)])
+
+
+def _multisets(kinds: int, size: int) -> int:
+    """Return how many choices of ``size`` things of ``kinds`` kinds there are, with repetition, in any order."""
+    return comb(kinds + size - 1, size) if size else 1
+
+
+def span(terms: tuple[int, int]) -> str:
+    """Return a number of terms as text: ``2``, or ``2..4``."""
+    return f"{terms[0]}..{terms[1]}" if terms[0] != terms[1] else str(terms[0])
+
+
+#: Two numbers from 0 to 999 are added.
+TUTORIAL = Problem()
+
+
+# Equations
+
+
+def joined(numbers: Sequence[int], signs: Sequence[str]) -> str:
+    """Write an equation: numbers, and the signs between them."""
+    text = str(numbers[0])
+    for sign, number in zip(signs, numbers[1:], strict=True):
+        text += f" {sign} {number}"
+    return text
+
+
+def signed_products(equation: str) -> list[tuple[int, list[int]]]:
+    """Take an equation apart into its terms: a sign, 1 or -1, and the factors of each.
+
+    Examples
+    --------
+    >>> from fastnn.tasks._equations import signed_products
+    >>> signed_products("131 + 83 - 744 * 33")
+    [(1, [131]), (1, [83]), (-1, [744, 33])]
+    """
+    parts = equation.split(" ")
+    terms = [(1, [int(parts[0])])]
+    for sign, number in zip(parts[1::2], parts[2::2], strict=True):
+        if sign == "*":
+            terms[-1][1].append(int(number))
+        else:
+            terms.append((1 if sign == "+" else -1, [int(number)]))
+    return terms
+
+
+def evaluate(equation: str) -> int:
+    """Return the result of an equation.
+
+    Parameters
+    ----------
+    equation : str
+        Numbers and ``+``, ``-``, ``*`` with one space between them.
+
+    Returns
+    -------
+    int
 
     Examples
     --------
     >>> from fastnn.tasks import addition
-    >>> pairs = addition.draw_pairs(examples=100, fresh=50, seed=1)
-    >>> [len(part) for part in pairs]
-    [90, 10, 50]
+    >>> addition.evaluate("131 + 83 - 744 * 33")
+    -24338
     """
-    if examples < 10 or fresh < 0 or examples + fresh > ALL_PAIRS:
-        raise ValueError(
-            f"examples, fresh: expected at least 10 examples and together at most {ALL_PAIRS:,} pairs, "
-            f"got {examples:,} and {fresh:,}."
-        )
-    rng = np.random.default_rng(seed)
-    chosen = rng.permutation(ALL_PAIRS)[: examples + fresh]
-    low, high = np.triu_indices(MAX_NUMBER + 1)
-    pairs = np.stack([low[chosen], high[chosen]], axis=1)
-    mirrored = rng.random(len(pairs)) < 0.5
-    pairs[mirrored] = pairs[mirrored, ::-1]
-    n_test = round(TEST_SHARE * examples)
-    return Pairs(train=pairs[n_test:examples], test=pairs[:n_test], fresh=pairs[examples:])
+    return sum(sign * prod(factors) for sign, factors in signed_products(equation))
 
 
-def questions(pairs: np.ndarray) -> list[str]:
-    """Return the equations ``"a + b"`` of pairs ``(n, 2)``."""
-    return [f"{a} + {b}" for a, b in pairs.tolist()]
+def canonical(equation: str) -> tuple[tuple[int, tuple[int, ...]], ...]:
+    """Return what all rearrangements of an equation have in common, and no other equation."""
+    return tuple(sorted((sign, tuple(sorted(factors))) for sign, factors in signed_products(equation)))
 
 
-def sums(pairs: np.ndarray) -> list[str]:
-    """Return the sums of pairs ``(n, 2)`` as text, not padded."""
-    return [str(a + b) for a, b in pairs.tolist()]
+# Characters
 
 
-def encode(texts: Sequence[str], length: int) -> np.ndarray:
+@lru_cache
+def _tables(characters: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return one one-hot row for each character and a last one, all zero, for what stands behind the end of a text.
+
+    And from code point to index, -1 for what a text may not hold, which includes the end character: the encoder adds
+    it.
+    """
+    index = np.full(128, -1, dtype=np.int64)
+    index[[ord(character) for character in characters if character != END]] = np.arange(len(characters) - 1)
+    return np.eye(len(characters) + 1, len(characters), dtype=np.uint8), index
+
+
+def _named(characters: str) -> str:
+    """Return the characters of a text in words: ``0-9, '+' and space``."""
+    return f"0-9, {', '.join(repr(sign) for sign in OPERATIONS if sign in characters)} and space"
+
+
+def encode(texts: Sequence[str], length: int, characters: str = CHARACTERS) -> np.ndarray:
     """Turn texts into one-hot characters.
 
     Parameters
     ----------
     texts : sequence of str
-        Of the characters in :data:`CHARACTERS`, at most ``length - 1`` each.
+        Of ``characters`` without the last one, at most ``length - 1`` each.
     length : int
         Rows for each text. The end character follows the text; rows after it are all zero.
+    characters : str
+        The vocabulary: digits, operations, space and end character.
 
     Returns
     -------
-    ndarray, uint8, (n, length, 13)
+    ndarray, uint8, (n, length, symbols)
         0 and 1; ``fit`` and ``predict`` turn them into the model's type.
 
     Raises
@@ -126,6 +369,8 @@ def encode(texts: Sequence[str], length: int) -> np.ndarray:
     >>> addition.decode(x)
     ['31 + 87']
     """
+    one_hot, index = _tables(characters)
+    blank = len(characters)
     ends = np.array([len(text) for text in texts], dtype=np.intp)
     if np.any(ends >= length):
         text = texts[int(np.argmax(ends >= length))]
@@ -133,21 +378,23 @@ def encode(texts: Sequence[str], length: int) -> np.ndarray:
     # A fixed-width array of text is, underneath, a matrix of code points filled up with zeros.
     codes = np.array(list(texts), dtype=f"U{length}").view(np.uint32).reshape(len(texts), length)
     inside = np.arange(length) < ends[:, None]
-    indices = np.where(inside, _INDEX[np.minimum(codes, len(_INDEX) - 1)], _BLANK)
+    indices = np.where(inside, index[np.minimum(codes, len(index) - 1)], blank)
     if np.any(indices < 0):
         row, column = np.argwhere(indices < 0)[0]
-        raise ValueError(f"{texts[row]!r}: expected the characters 0-9, '+' and space, got {texts[row][column]!r}.")
-    indices[np.arange(len(texts)), ends] = CHARACTERS.index(END)
-    return _ONE_HOT[indices]
+        raise ValueError(f"{texts[row]!r}: expected the characters {_named(characters)}, got {texts[row][column]!r}.")
+    indices[np.arange(len(texts)), ends] = characters.index(END)
+    return one_hot[indices]
 
 
-def decode(rows: np.ndarray) -> list[str]:
+def decode(rows: np.ndarray, characters: str = CHARACTERS) -> list[str]:
     """Turn one-hot characters, or probabilities of characters, into texts.
 
     Parameters
     ----------
-    rows : ndarray, (n, length, 13)
+    rows : ndarray, (n, length, symbols)
         The largest value of a row is its character; a row of zeros is none.
+    characters : str
+        The vocabulary.
 
     Returns
     -------
@@ -155,65 +402,5 @@ def decode(rows: np.ndarray) -> list[str]:
         Each up to its first end character, or up to its first row of zeros. Spaces in front are kept.
     """
     rows = np.asarray(rows)
-    indices = np.where(rows.any(axis=-1), rows.argmax(axis=-1), CHARACTERS.index(END))
-    return ["".join(map(CHARACTERS.__getitem__, row)).partition(END)[0] for row in indices.tolist()]
-
-
-def encode_pairs(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the equations and the sums of pairs of numbers as the model's input and target.
-
-    Parameters
-    ----------
-    pairs : ndarray of int, (n, 2)
-        Numbers from 0 to 999.
-
-    Returns
-    -------
-    x : ndarray, uint8, (n, 10, 13)
-        One-hot equations ``"a + b"``, see :func:`encode`.
-    y : ndarray, uint8, (n, 5, 13)
-        One-hot sums, right-aligned in four characters, and the end character.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastnn.tasks import addition
-    >>> x, y = addition.encode_pairs(np.array([[31, 87]]))
-    >>> addition.decode(x), addition.decode(y)
-    (['31 + 87'], [' 118'])
-    """
-    answers = [text.rjust(ANSWER_WIDTH) for text in sums(pairs)]
-    return encode(questions(pairs), QUESTION_LENGTH), encode(answers, ANSWER_LENGTH)
-
-
-def parse(text: str) -> tuple[int, int]:
-    """Read the two numbers of an equation; spaces are free.
-
-    Parameters
-    ----------
-    text : str
-        Such as ``"12 + 7"`` or ``"12+7"``.
-
-    Returns
-    -------
-    tuple of int
-
-    Raises
-    ------
-    BadInput
-        A character is not in the vocabulary, this is no sum of two numbers, or a number is larger than 999.
-    """
-    unknown = sorted(set(text.replace("\t", " ")).difference(CHARACTERS[:-1]))
-    if unknown:
-        raise BadInput(
-            f"{text!r}: expected the characters 0-9, '+' and space, as in '12 + 7', "
-            f"got {', '.join(map(repr, unknown))}."
-        )
-    match = _EQUATION.fullmatch(text)
-    if match is None:
-        raise BadInput(f"{text!r}: expected two numbers and a plus sign, as in '12 + 7'.")
-    for number in match.groups():
-        # By length first: int() of a text of many thousand digits is refused, and slow.
-        if len(number.lstrip("0")) > len(str(MAX_NUMBER)):
-            raise BadInput(f"{text!r}: expected numbers from 0 to {MAX_NUMBER}, got {number}.")
-    return int(match[1]), int(match[2])
+    indices = np.where(rows.any(axis=-1), rows.argmax(axis=-1), characters.index(END))
+    return ["".join(map(characters.__getitem__, row)).partition(END)[0] for row in indices.tolist()]

@@ -244,8 +244,12 @@ class OutputFolder:
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write ``metrics.json``, whole or not at all: a reader never sees half a file."""
         text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
-        with self._told(f"write {METRICS_FILE}"):
-            write_atomically(self.metrics, text.encode())
+        self.write(METRICS_FILE, text.encode())
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write another file, whole or not at all."""
+        with self._told(f"write {name}"):
+            write_atomically(self.path / name, content)
 
 
 class KeepBest(fnn.Callback):

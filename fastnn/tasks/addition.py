@@ -12,6 +12,9 @@ answer    the sum, right-aligned in 4 characters, and the end character: 5 rows
 An *unordered* pair of numbers occurs at most once in all the data, in a random order. So neither the test equations
 nor the fresh ones contain a training equation, and not its mirror image ``87 + 31`` either.
 
+Other problems take subtraction and multiplication, longer equations, and other ranges of numbers: :class:`Problem`.
+The model and the training grow with them: :class:`Sizes`.
+
 References
 ----------
 M. Schumacher, "Learning math with LSTMs and Keras", 2017, https://cpury.github.io/learning-math/
@@ -28,55 +31,103 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fastnn as fnn
-from fastnn.tasks import _runs
+from fastnn.tasks import _mistakes, _pictures, _runs
+from fastnn.tasks._draws import Equations, Pairs, draw, draw_pairs, encode_pairs, parse, questions
 from fastnn.tasks._equations import (
-    ALL_PAIRS,
-    ANSWER_LENGTH,
     CHARACTERS,
-    FRESH,
     MAX_NUMBER,
-    Pairs,
+    OPERATIONS,
+    TUTORIAL,
+    Problem,
     decode,
-    draw_pairs,
     encode,
-    encode_pairs,
-    parse,
-    questions,
-    sums,
+    evaluate,
 )
+from fastnn.tasks._runs import BadInput
 
 __all__ = [
     "CHARACTERS",
     "MAX_NUMBER",
+    "Equations",
     "Pairs",
+    "Problem",
+    "Sizes",
     "answer",
     "build_model",
     "decode",
+    "draw",
     "draw_pairs",
     "encode",
     "encode_pairs",
+    "evaluate",
     "learning_rate",
     "parse",
 ]
 
-HIDDEN = 20
 #: The learning rate rises to PEAK times its first value over the first RISE_EPOCHS epochs.
 PEAK, RISE_EPOCHS = 3.0, 3
 #: Adam's second moment over some 50 steps, half an epoch, follows the falling gradients; the decay of the weights
-#: (decoupled, times the learning rate) favours rules over exceptions. docs/addition.md has what each of them spares.
+#: (decoupled, times the learning rate) favours rules over exceptions. docs/experiments/addition.md has what each of
+#: them spares.
 BETA2, WEIGHT_DECAY = 0.98, 0.05
-METADATA = {"task": "addition"}
+#: A training that is given seconds has at least so many epochs, of fewer equations if need be, and at most so many.
+LEAST_EPOCHS, MOST_EPOCHS = 10, 400
+
+
+class Sizes(NamedTuple):
+    """How large a model and a training are."""
+
+    hidden: int
+    layers: int
+    examples: int
+    epochs: int
+    batch_size: int
+
+    @classmethod
+    def of(cls, problem: Problem) -> Sizes:
+        """Return the sizes for a problem.
+
+        ==========  ========================================================================================
+        hidden      2 units a direction for each character of the longest equation, twice that with products
+        layers      1 LSTM pair that writes, 2 with products; always 1 that reads
+        examples    10,000 for each digit of the largest number, each operation, and each term but the first;
+                    at most what :attr:`Problem.reserve` leaves
+        epochs      80
+        batch_size  a hundredth of the examples, from 8 to 256
+        ==========  ========================================================================================
+
+        Examples
+        --------
+        >>> from fastnn.tasks.addition import Problem, Sizes
+        >>> Sizes.of(Problem())
+        Sizes(hidden=20, layers=1, examples=30000, epochs=80, batch_size=256)
+        >>> Sizes.of(Problem("+-*", terms=(2, 4)))
+        Sizes(hidden=88, layers=2, examples=270000, epochs=80, batch_size=256)
+        """
+        products = "*" in problem.operations
+        examples = 10_000 * problem.digits * len(problem.operations) * (problem.terms[1] - 1)
+        examples = min(examples, problem.most_examples)
+        return cls(
+            hidden=2 * problem.question_length * (2 if products else 1),
+            layers=2 if products else 1,
+            examples=examples,
+            epochs=80,
+            batch_size=min(max(examples // 100, 8), 256),
+        )
 
 
 # The model
 
 
-def build_model(lr: float = 0.01, seed: int = 0) -> fnn.Sequential:
-    """Return the untrained model, compiled: one LSTM pair reads the equation, another writes the sum.
+def build_model(
+    lr: float = 0.01, seed: int = 0, problem: Problem = TUTORIAL, hidden: int | None = None, layers: int | None = None
+) -> fnn.Sequential:
+    """Return the untrained model, compiled: one LSTM pair reads the equation, another writes the result.
 
-    The last states of a bidirectional LSTM of 20 units are what the model remembers of the equation; they are
-    repeated for each of the five characters of the answer, of which a second bidirectional LSTM, a linear layer and
-    softmax make probabilities. Batch normalisation follows both LSTMs. 15,893 parameters.
+    The last states of a bidirectional LSTM are what the model remembers of the equation; they are repeated for each
+    character of the answer, of which a second bidirectional LSTM, or several, a linear layer and softmax make
+    probabilities. Batch normalisation follows each LSTM. For the tutorial's problem there are 20 units a direction
+    and 15,893 parameters.
 
     Parameters
     ----------
@@ -84,20 +135,31 @@ def build_model(lr: float = 0.01, seed: int = 0) -> fnn.Sequential:
         Of Adam.
     seed : int
         Of the initial weights and of the order in which ``fit`` takes the examples.
+    problem : Problem
+        What it shall learn; default the tutorial's, sums of two numbers up to 999.
+    hidden : int, optional
+        Units of each LSTM and direction; default :meth:`Sizes.of` the problem.
+    layers : int, optional
+        LSTM pairs that write, one above the other; default :meth:`Sizes.of` the problem.
 
     Returns
     -------
     fastnn.Sequential
-        From ``(n, 10, 13)`` to ``(n, 5, 13)``, float32.
+        From ``(n, question_length, symbols)`` to ``(n, answer_length, symbols)``, float32: ``(n, 10, 13)`` to
+        ``(n, 5, 13)`` for the tutorial's problem.
     """
-    symbols = len(CHARACTERS)
+    sizes = Sizes.of(problem)
+    hidden, layers = hidden or sizes.hidden, layers or sizes.layers
+    symbols = len(problem.characters)
+    writers: list[fnn.Layer] = []
+    for _ in range(layers):
+        writers += [fnn.LSTM(2 * hidden, hidden, bidirectional=True, return_sequences=True), fnn.BatchNorm(2 * hidden)]
     model = fnn.Sequential(
-        fnn.LSTM(symbols, HIDDEN, bidirectional=True, return_sequences=False),
-        fnn.BatchNorm(2 * HIDDEN),
-        fnn.RepeatVector(ANSWER_LENGTH),
-        fnn.LSTM(2 * HIDDEN, HIDDEN, bidirectional=True, return_sequences=True),
-        fnn.BatchNorm(2 * HIDDEN),
-        fnn.Linear(2 * HIDDEN, symbols),
+        fnn.LSTM(symbols, hidden, bidirectional=True, return_sequences=False),
+        fnn.BatchNorm(2 * hidden),
+        fnn.RepeatVector(problem.answer_length),
+        *writers,
+        fnn.Linear(2 * hidden, symbols),
         fnn.Softmax(),
         dtype="float32",
         seed=seed,
@@ -152,56 +214,61 @@ def learning_rate(lr: float, epochs: int) -> Callable[[int, float], float]:
 
 
 def answer(model: Any, texts: Sequence[str]) -> list[str]:
-    """Let a trained model add.
+    """Let a trained model calculate.
 
     Parameters
     ----------
     model : fastnn.Sequential
-        Trained by ``fastnn train addition``.
+        Trained by ``fastnn train addition``; its metadata say for which problem.
     texts : sequence of str
         Equations such as ``"12 + 7"``.
 
     Returns
     -------
     list of str
-        What the model takes for the sums; a digit may be wrong.
+        What the model takes for the results; a digit may be wrong.
 
     Raises
     ------
     BadInput
-        A text is not the sum of two numbers from 0 to 999.
+        A text is no equation of the problem; the tutorial's is the sum of two numbers from 0 to 999.
     ValueError
-        The model is another one: it does not read equations, or does not write sums.
+        The model is another one: it does not read equations, or does not write results.
     """
     if not texts:
         return []
-    x, _ = encode_pairs(np.array([parse(text) for text in texts]))
-    rows = model.predict(x)
-    expected = (len(texts), ANSWER_LENGTH, len(CHARACTERS))
+    problem = Problem.of(getattr(model, "metadata", None) or {})
+    equations = [problem.read(text) for text in texts]
+    rows = model.predict(encode(equations, problem.question_length, problem.characters))
+    expected = (len(texts), problem.answer_length, len(problem.characters))
     if rows.shape != expected:
         raise ValueError(f"model: expected answers of shape {expected}, got {rows.shape}.")
-    return [text.strip() for text in decode(rows)]
+    return [text.strip() for text in decode(rows, problem.characters)]
 
 
 class Score(NamedTuple):
-    """How a model did on some pairs: shares of right characters and right sums, and its answers."""
+    """How a model did on some equations: shares of right characters and right results, and its answers."""
 
     char_accuracy: float
     exact_match: float
     answers: list[str]
     wrong: np.ndarray
+    #: Which characters are right, (n, answer_length).
+    right: np.ndarray
 
     @classmethod
-    def of(cls, model: Any, pairs: np.ndarray) -> Score:
-        """Let ``model`` answer ``pairs`` and compare."""
-        x, y = encode_pairs(pairs)
+    def of(cls, model: Any, equations: Sequence[str] | np.ndarray, problem: Problem = TUTORIAL) -> Score:
+        """Let ``model`` answer equations, or the sums of pairs ``(n, 2)``, and compare."""
+        texts = questions(equations) if isinstance(equations, np.ndarray) else equations
+        x, y = problem.encode(texts)
         predicted = model.predict(x)
         right = predicted.argmax(axis=-1) == y.argmax(axis=-1)
         return cls(
             char_accuracy=float(right.mean()),
             exact_match=float(right.all(axis=1).mean()),
-            answers=[text.strip() for text in decode(predicted)],
+            answers=[text.strip() for text in decode(predicted, problem.characters)],
             wrong=np.flatnonzero(~right.all(axis=1)),
+            right=right,
         )
 
 
@@ -212,27 +279,64 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``fastnn train addition``."""
     _runs.add_common_arguments(parser, "addition", seed=0)
     parser.add_argument(
+        "--operations",
+        default=TUTORIAL.operations,
+        metavar="SIGNS",
+        help=f"some of {OPERATIONS}; write --operations=-* where - comes first (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--terms",
+        type=_terms,
+        default=TUTORIAL.terms,
+        metavar="N..M",
+        help="how many numbers an equation has, such as 2..4, or 3 for exactly three (default: 2)",
+    )
+    parser.add_argument(
+        "--max",
+        type=_runs.integer(1, 999_999),
+        default=MAX_NUMBER,
+        metavar="N",
+        help="largest number in an equation (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--even-lengths",
+        action="store_true",
+        help="draw training numbers of one digit, of two, ... equally often, as long as there are new equations",
+    )
+    size = "default: {}; for other problems by their size".format
+    sizes = Sizes.of(TUTORIAL)
+    parser.add_argument(
+        "--hidden", type=_runs.integer(1, 1024), metavar="N", help=f"LSTM units a direction ({size(sizes.hidden)})"
+    )
+    parser.add_argument(
+        "--layers", type=_runs.integer(1, 8), metavar="N", help=f"LSTM pairs that write ({size(sizes.layers)})"
+    )
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument(
         "--epochs",
         type=_runs.integer(1),
-        default=80,
         metavar="N",
-        help="passes over the training equations (default: %(default)s)",
+        help=f"passes over the training equations (default: {sizes.epochs})",
+    )
+    length.add_argument(
+        "--seconds",
+        type=_runs.positive,
+        metavar="S",
+        help="as many epochs as fit into this time, by a measurement of their speed before the training",
     )
     parser.add_argument(
         "--examples",
-        type=_runs.integer(10, ALL_PAIRS - FRESH),
-        default=30_000,
+        type=_runs.integer(1),
         metavar="N",
-        help="equations, of which a tenth is held out for testing (default: %(default)s)",
+        help=f"equations, of which a tenth is held out for testing ({size(sizes.examples)})",
     )
     parser.add_argument(
         "--fresh",
-        type=_runs.integer(1, FRESH),
-        default=FRESH,
+        type=_runs.integer(1),
         metavar="N",
-        help="more equations, to count the errors on at the end (default: %(default)s)",
+        help="more equations, to count the errors on at the end (default: 20000, or a fifth of all that there are)",
     )
-    parser.add_argument("--batch-size", type=_runs.integer(1), default=256, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--batch-size", type=_runs.integer(1), metavar="N", help=f"({size(sizes.batch_size)})")
     parser.add_argument(
         "--lr",
         type=_runs.positive,
@@ -240,6 +344,97 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RATE",
         help="of Adam in the first epoch; it rises to three times that and falls to 0 (default: %(default)s)",
     )
+
+
+def _terms(text: str) -> tuple[int, int]:
+    """Convert ``2..4`` or ``3``; a converter for argparse."""
+    least, dots, most = text.partition("..")
+    try:
+        terms = int(least), int(most if dots else least)
+    except ValueError:
+        terms = (0, 0)
+    if not 2 <= terms[0] <= terms[1] <= 9:
+        raise argparse.ArgumentTypeError(f"expected 2..4, or one number, from 2 to 9, got {text!r}")
+    return terms
+
+
+class Job(NamedTuple):
+    """A training as the options ask for it, all defaults filled in."""
+
+    problem: Problem
+    sizes: Sizes
+    fresh: int
+    lr: float
+    seed: int
+    even_lengths: bool
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> Job:
+        """Fill in the defaults.
+
+        Raises
+        ------
+        BadInput
+            There is no such problem, it has too few equations, or fewer than are asked for.
+        """
+        problem = Problem(args.operations, args.terms, args.max)
+        if problem.most_examples < 10 or problem.reserve < 1:
+            raise BadInput(
+                f"{problem.title}: there are only {problem.size:,} such equations, rearranged ones not counted; "
+                "expected at least 13, of which 10 are for training and testing. Take a larger --max or more --terms."
+            )
+        for option, value, least, most in (
+            ("--examples", args.examples, 10, problem.most_examples),
+            ("--fresh", args.fresh, 1, problem.reserve),
+        ):
+            if value is not None and not least <= value <= most:
+                raise BadInput(
+                    f"{option}: expected a whole number from {least:,} to {most:,} for {problem.title}, got {value:,}."
+                )
+        given = {name: getattr(args, name) for name in Sizes._fields if getattr(args, name) is not None}
+        return cls(
+            problem=problem,
+            sizes=Sizes.of(problem)._replace(**given),
+            fresh=args.fresh or problem.reserve,
+            lr=args.lr,
+            seed=args.seed,
+            even_lengths=args.even_lengths,
+        )
+
+    @property
+    def title(self) -> str:
+        """What is learnt, for people."""
+        return "Addition" if self.problem == TUTORIAL else self.problem.title
+
+    def model(self) -> fnn.Sequential:
+        """Return the untrained model."""
+        return build_model(self.lr, self.seed, self.problem, self.sizes.hidden, self.sizes.layers)
+
+    def within(self, seconds: float, examples_given: bool) -> Job:
+        """Return the job with as many epochs as fit into ``seconds``, by the speed of an untrained copy of the model.
+
+        Where fewer than LEAST_EPOCHS would fit, there are so many of fewer equations; their number stays if it was
+        given by the user.
+        """
+        speed = self._speed()
+        examples, epochs = self.sizes.examples, int(seconds * speed / self.sizes.examples)
+        if epochs < LEAST_EPOCHS and not examples_given:
+            examples = max(10, min(examples, int(seconds * speed / LEAST_EPOCHS)))
+            epochs = LEAST_EPOCHS
+        return self._replace(sizes=self.sizes._replace(examples=examples, epochs=min(max(epochs, 1), MOST_EPOCHS)))
+
+    def _speed(self) -> float:
+        """Return how many equations a second are learnt from and tested on."""
+        amount = min(10 * self.sizes.batch_size, self.problem.most_examples)
+        parts = draw(self.problem, amount, 0, self.seed)
+        data, test = self.problem.encode(parts.train), self.problem.encode(parts.test)
+        model, batch_size, rounds = self.model(), self.sizes.batch_size, 0
+        model.fit(*data, batch_size=batch_size, validation_data=test, verbose=0)  # lists of calls are made once
+        start = time.perf_counter()
+        while time.perf_counter() - start < 0.5:
+            model.fit(*data, batch_size=batch_size, validation_data=test, verbose=0)
+            rounds += 1
+        return rounds * amount / (time.perf_counter() - start)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -258,79 +453,94 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     BadInput
-        The output folder cannot be written to, the backend is not installed, or the loss is no number any more.
+        There are not so many equations, the output folder cannot be written to, the backend is not installed, or the
+        loss is no number any more.
     """
     start = time.perf_counter()
+    job = Job.of(args)
     with _runs.prepared(args) as (say, folder):
-        return _train(args, say, folder, start)
+        if args.seconds is not None:
+            job = job.within(args.seconds, args.examples is not None)
+        return _train(job, args.quiet, say, folder, start)
 
 
-def _train(args: argparse.Namespace, say: _runs.Printer, folder: _runs.OutputFolder, start: float) -> int:
-    pairs = draw_pairs(args.examples, args.fresh, args.seed)
-    model = build_model(args.lr, args.seed)
+def _train(job: Job, quiet: bool, say: _runs.Printer, folder: _runs.OutputFolder, start: float) -> int:
+    problem, sizes = job.problem, job.sizes
+    parts = draw(problem, sizes.examples, job.fresh, job.seed, job.even_lengths)
+    model = job.model()
     say(
-        f"Addition: {len(pairs.train):,} equations to learn from, {len(pairs.test):,} to test; "
-        f"seed {args.seed}, backend {fnn.backend()}, results in {folder.path}"
+        f"{job.title}: {len(parts.train):,} equations to learn from, "
+        f"{len(parts.test):,} to test; seed {job.seed}, backend {fnn.backend()}, results in {folder.path}"
     )
     model.summary(say)
-    shown = pairs.test[:5]
     say("Before the training:")
-    _runs.write_examples(say, questions(shown), Score.of(model, shown).answers, sums(shown))
+    _show(say, parts.test[:5], Score.of(model, parts.test[:5], problem).answers)
 
-    x, y = encode_pairs(pairs.train)
-    best = _runs.KeepBest(folder, METADATA)
+    parameters = sum(layer.count for layer in model.layers)
+    x, y = problem.encode(parts.train)
+    best = _runs.KeepBest(folder, {"task": "addition", **problem.metadata})
     interrupted = False
+    training_start = time.perf_counter()
     try:
         model.fit(
             x,
             y,
-            epochs=args.epochs,
-            batch_size=args.batch_size,
-            validation_data=encode_pairs(pairs.test),
-            callbacks=[fnn.LearningRateScheduler(learning_rate(args.lr, args.epochs)), best],
-            verbose=0 if args.quiet else 1,
+            epochs=sizes.epochs,
+            batch_size=sizes.batch_size,
+            validation_data=problem.encode(parts.test),
+            callbacks=[fnn.LearningRateScheduler(learning_rate(job.lr, sizes.epochs)), best],
+            verbose=0 if quiet else 1,
         )
     except KeyboardInterrupt:
         interrupted = True
         say("Interrupted; what follows is the best model so far.")
+    training_seconds = time.perf_counter() - training_start
     best.restore(model)
 
-    test, fresh = Score.of(model, pairs.test), Score.of(model, pairs.fresh)
-    say("After the training:" if best.epochs == args.epochs else f"After {best.epochs} epochs:")
-    shown = pairs.test[:20]
-    _runs.write_examples(say, questions(shown), test.answers[:20], sums(shown))
-    say(f"Test: {test.char_accuracy:.5f} of the characters and {test.exact_match:.5f} of the sums are right")
-    say(f"Fresh equations: {len(fresh.wrong):,} of {len(pairs.fresh):,} are wrong")
-    listed = fresh.wrong[:10]
-    if len(listed):
-        missed = pairs.fresh[listed]
-        _runs.write_examples(say, questions(missed), [fresh.answers[i] for i in listed], sums(missed))
+    test, fresh = Score.of(model, parts.test, problem), Score.of(model, parts.fresh, problem)
+    mistakes = _mistakes.count(problem, parts.fresh, fresh.right)
+    say("After the training:" if best.epochs == sizes.epochs else f"After {best.epochs} epochs:")
+    _show(say, parts.test[:20], test.answers[:20])
+    say(f"Test: {test.char_accuracy:.5f} of the characters and {test.exact_match:.5f} of the results are right")
+    say(f"Fresh equations: {len(fresh.wrong):,} of {len(parts.fresh):,} are wrong")
+    if len(fresh.wrong):
+        listed = fresh.wrong[:10]
+        _show(say, [parts.fresh[i] for i in listed], [fresh.answers[i] for i in listed])
+        _mistakes.write(say, problem, mistakes)
     seconds = time.perf_counter() - start
     folder.write_metrics(
         {
             "task": "addition",
-            "seed": args.seed,
+            "seed": job.seed,
             "config": {
-                "examples": args.examples,
-                "epochs": args.epochs,
-                "batch_size": args.batch_size,
-                "lr": args.lr,
+                **problem.metadata,
+                "max": problem.max_number,
+                "even_lengths": job.even_lengths,
+                **sizes._asdict(),
+                "lr": job.lr,
                 "peak": PEAK,
                 "beta2": BETA2,
                 "weight_decay": WEIGHT_DECAY,
-                "hidden": HIDDEN,
             },
             "backend": fnn.backend(),
             "epochs": best.epochs,
             "best_epoch": best.best_epoch,
             "interrupted": interrupted,
             "seconds": seconds,
+            "training_seconds": training_seconds,
+            "parameters": parameters,
             "exact_match": test.exact_match,
             "char_accuracy": test.char_accuracy,
             "fresh_errors": len(fresh.wrong),
-            "fresh_total": len(pairs.fresh),
+            "fresh_total": len(parts.fresh),
+            "mistakes": mistakes,
         }
     )
     say(f"Wrote {folder.model} and {folder.metrics} in {seconds:.1f} s; ask it with")
-    say(f'  fastnn eval {folder.model} "12 + 7"')
+    say(f'  fastnn eval {folder.model} "{problem.example}"')
+    _pictures.write(say, folder, job.title, model.history, best.best_epoch, problem, parts.fresh, fresh.right, mistakes)
     return _runs.INTERRUPTED if interrupted else _runs.DONE
+
+
+def _show(say: _runs.Printer, equations: Sequence[str], answers: list[str]) -> None:
+    _runs.write_examples(say, list(equations), answers, [str(evaluate(equation)) for equation in equations])
