@@ -31,6 +31,7 @@ from .layers import (
 )
 from .layers._base import Layer
 from .layers._node import Input, Node
+from .layers.custom import CustomLayer
 from .model import Model
 from .optimizers import SGD, Adam
 from .saving import load
@@ -48,6 +49,7 @@ __all__ = [
     "BatchNorm",
     "Callback",
     "Concat",
+    "CustomLayer",
     "Dropout",
     "Embedding",
     "Flatten",
@@ -59,8 +61,8 @@ __all__ = [
     "Linear",
     "Model",
     "ModelCheckpoint",
-    "Node",
     "Multiply",
+    "Node",
     "ReLU",
     "RepeatVector",
     "Reshape",

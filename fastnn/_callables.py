@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,66 +157,3 @@ class CallableMetric(Metric):
             stats[1] += rows
 
         return Call(run, (y, target, labels, lengths, stats))
-
-
-def mark(part: Any, function: Callable[..., Any] | None) -> dict[str, bool]:
-    """Return what a file says of a loss or a metric that is a user's; nothing for one of the house's.
-
-    Raises
-    ------
-    ValueError
-        The function has no name to find it by.
-    """
-    if function is None:
-        return {}
-    name = getattr(function, "__name__", None)
-    if not isinstance(name, str) or not name.isidentifier():
-        raise ValueError(
-            f"save: expected a loss or metric with a name to find it by in load(path, custom=...), got {function!r}; "
-            "define it with def, or set its __name__."
-        )
-    return {"custom": True}
-
-
-def find(path: Any, own: Mapping[str, Any], custom: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """Check that ``custom`` has all that a model file needs, and return it.
-
-    Raises
-    ------
-    TypeError
-        An entry is not what the file needs under its name.
-    ValueError
-        Something is missing.
-    """
-    from .layers.custom import CustomLayer
-
-    custom = {} if custom is None else custom
-    if not isinstance(custom, Mapping):
-        raise TypeError(f"custom: expected a dict of names to classes and functions, got {custom!r}.")
-    chosen = own.get("training") or {}
-    functions = [entry["name"] for entry in (chosen.get("loss", {}), *chosen.get("metrics", ())) if _is_custom(entry)]
-    classes = [entry["class"] for entry in own["architecture"]["layers"] if _is_custom(entry)]
-    needed = list(dict.fromkeys(classes + functions))
-    if missing := [name for name in needed if name not in custom]:
-        example = ", ".join(f"{name!r}: {name}" for name in missing)
-        kinds = " and ".join(
-            f"the {kind} {', '.join(names)}"
-            for kind, names in (
-                ("layers", [name for name in missing if name in classes]),
-                ("functions", [name for name in missing if name not in classes]),
-            )
-            if names
-        )
-        raise ValueError(f"{path}: the model holds parts of its author's own, {kinds}: expected custom={{{example}}}.")
-    for name in needed:
-        given = custom[name]
-        layer = isinstance(given, type) and issubclass(given, CustomLayer)
-        if name in classes and not layer:
-            raise TypeError(f"custom: expected a subclass of CustomLayer for {name!r}, got {given!r}.")
-        if name in functions and (layer or not callable(given)):
-            raise TypeError(f"custom: expected a function for {name!r}, got {given!r}.")
-    return custom
-
-
-def _is_custom(entry: Any) -> bool:
-    return isinstance(entry, dict) and entry.get("custom") is True

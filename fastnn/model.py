@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import saving
+from ._parts import describe_layer
 from .layers._base import Layer
 from .layers._node import LayerCall, Node
 from .ops._base import Graph, Op, Value
@@ -203,7 +204,7 @@ class Model(Trainable):
             "seed": self.seed,
             "layers": [
                 {
-                    "class": type(layer).__name__,
+                    **describe_layer(layer),
                     "config": layer.config,
                     "frozen": [p.name for p in layer.parameters.values() if not (p.buffer or p.trainable)],
                 }

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import layers, losses, metrics, optimizers
+from . import optimizers
+from ._parts import check_custom, describe_loss, describe_metric, make_layer, make_loss, make_metric
 
 if TYPE_CHECKING:
     from .model import Model
@@ -70,21 +71,24 @@ def save(model: Any, path: str | Path, metadata: Mapping[str, str] | None) -> No
     if model.optimizer is not None:
         optimizer = model.optimizer
         own["training"] = {
-            "losses": [{"name": loss.name, "reduction": loss.reduction} for loss in model.losses],
+            "losses": [describe_loss(loss) for loss in model.losses],
             "loss_weights": list(model.loss_weights),
-            "metrics": [[metric.name for metric in some] for some in model.output_metrics],
+            "metrics": [[describe_metric(metric) for metric in some] for some in model.output_metrics],
             "optimizer": {"class": type(optimizer).__name__, "config": optimizer.config, "updates": optimizer.updates},
         }
         tensors |= {OPTIMIZER + name: vector for name, vector in optimizer.state.items()}
     write_atomically(path, to_bytes(tensors, {FORMAT: json.dumps(own)}))
 
 
-def load(path: str | Path) -> Model:
+def load(path: str | Path, custom: Mapping[str, Any] | None = None) -> Model:
     """Read a model that :meth:`fastnn.Model.save` wrote.
 
     Parameters
     ----------
     path : path-like
+    custom : mapping of str to class or function, optional
+        The classes and functions behind the parts of the model that are your own, by their names: subclasses of
+        :class:`fastnn.CustomLayer`, losses and metrics.
 
     Returns
     -------
@@ -96,7 +100,9 @@ def load(path: str | Path) -> Model:
     OSError
         The file cannot be read.
     ValueError
-        It is no model of fastnn's, is damaged, or comes from a newer version.
+        It is no model of fastnn's, is damaged, comes from a newer version, or has parts that ``custom`` lacks.
+    TypeError
+        ``custom`` is no mapping.
 
     Examples
     --------
@@ -106,6 +112,8 @@ def load(path: str | Path) -> Model:
     >>> fnn.load(path).metadata
     {'made': 'by hand'}
     """
+    if not isinstance(custom, Mapping | None):
+        raise TypeError(f"custom: expected a dict of names to classes and functions, got {custom!r}.")
     tensors, own = _read(path)
     try:
         version = own["format_version"]
@@ -113,7 +121,8 @@ def load(path: str | Path) -> Model:
             raise ValueError(
                 f"{path}: expected format version {FORMAT_VERSION} or older, got {version}; install a newer fastnn."
             )
-        model = _rebuild(own, tensors)
+        check_custom(path, own, custom or {})
+        model = _rebuild(path, own, tensors, custom or {})
     except (KeyError, TypeError, AttributeError) as error:
         message = error.args[0] if error.args else error
         if isinstance(error, KeyError):
@@ -188,13 +197,13 @@ def _assemble(architecture: dict[str, Any], made: list[Any]) -> Model:
     return Model(inputs, {name: node(place) for name, place in architecture["outputs"].items()}, **options)
 
 
-def _rebuild(own: dict[str, Any], tensors: dict[str, np.ndarray]) -> Model:
+def _rebuild(
+    path: str | Path, own: dict[str, Any], tensors: dict[str, np.ndarray], custom: Mapping[str, Any]
+) -> Model:
     architecture = own["architecture"]
     made = []
     for entry in architecture["layers"]:
-        if entry["class"] not in layers.__all__:
-            raise ValueError(f"unknown layer {entry['class']!r}; expected one of {layers.__all__}")
-        layer = getattr(layers, entry["class"])(**entry["config"])
+        layer = make_layer(path, entry, custom)
         for name in entry.get("frozen", ()):
             layer.parameters[name].trainable = False
         made.append(layer)
@@ -216,8 +225,8 @@ def _rebuild(own: dict[str, Any], tensors: dict[str, np.ndarray]) -> Model:
         optimizer = kind(**chosen["optimizer"]["config"])
         model.choose(
             optimizer.attach(model),
-            [losses.LOSSES[entry["name"]](entry["reduction"]) for entry in chosen["losses"]],
-            [[metrics.METRICS[name] for name in names] for names in chosen["metrics"]],
+            [make_loss(entry, custom) for entry in chosen["losses"]],
+            [[make_metric(entry, custom) for entry in some] for some in chosen["metrics"]],
             [float(weight) for weight in chosen["loss_weights"]],
         )
         for loss, last in zip(model.losses, model.last_ops(), strict=True):

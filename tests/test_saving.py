@@ -263,7 +263,7 @@ DAMAGE = {
     "loss": (put("hinge", "training", "losses", 0, "name"), "nothing stands under 'hinge'"),
     "a loss that does not fit": (put("categorical_crossentropy", "training", "losses", 0, "name"), "ends in Softmax"),
     "reduction": (put("max", "training", "losses", 0, "reduction"), "reduction: expected 'mean' or 'sum'"),
-    "metric": (put([["f1"]], "training", "metrics"), "nothing stands under 'f1'"),
+    "metric": (put([[{"name": "f1"}]], "training", "metrics"), "nothing stands under 'f1'"),
     "missing tensor": (lambda t, h: t.pop("0.bias"), "missing .'bias'."),
     "unknown tensor": (lambda t, h: t.update({"0.scale": t["0.bias"]}), "unknown .'scale'."),
     "unknown layer's tensor": (lambda t, h: t.update({"9.bias": t["0.bias"]}), "unknown .'9'."),
