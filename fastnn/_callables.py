@@ -51,8 +51,8 @@ class CallableLoss(Loss):
 
     Parameters
     ----------
-    reduction : {"mean", "sum"}
-        Whether the function divides by the number of rows; says how the batches of an epoch are put together.
+    reduction : str
+        "mean": the loss of an epoch is the mean over its batches, weighed by their rows.
     function : callable
         ``f(y, target)`` or ``f(y, target, weights=None, lengths=None)``, which returns ``(loss, dy)``.
     """
@@ -97,7 +97,7 @@ class CallableLoss(Loss):
         loss = _number(where, result[0], "a loss")
         gradient = checked(where, result[1], y.shape, "dy")
         rows = _rows(y, lengths)
-        stats[0] += loss * rows if self.reduction == "mean" else loss
+        stats[0] += loss * rows
         stats[1] += rows
         if dy is not None:
             dy[...] = gradient

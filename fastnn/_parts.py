@@ -103,8 +103,8 @@ def make_layer(path: Any, entry: Mapping[str, Any], custom: Mapping[str, Any]) -
 
 def make_loss(entry: Mapping[str, Any], custom: Mapping[str, Any]) -> Loss:
     """Make a loss out of what a file says of it."""
-    name, reduction = entry["name"], entry["reduction"]
-    return CallableLoss(reduction, custom[name]) if entry.get("custom") else losses.LOSSES[name](reduction)
+    name = entry["name"]
+    return CallableLoss(function=custom[name]) if entry.get("custom") else losses.LOSSES[name](entry["reduction"])
 
 
 def make_metric(entry: Mapping[str, Any], custom: Mapping[str, Any]) -> Metric:

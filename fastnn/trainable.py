@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
@@ -23,16 +23,20 @@ class Trainable(Net):
     def compile(
         self,
         optimizer: str | Optimizer = "adam",
-        loss: str | Loss = "mse",
-        metrics: Sequence[str | Metric] | None = (),
+        loss: str | Loss | Callable[..., Any] = "mse",
+        metrics: Sequence[str | Metric | Callable[..., Any]] | None = (),
     ) -> None:
         """Choose optimizer, loss and metrics for :meth:`fit` and :meth:`evaluate`.
 
         Parameters
         ----------
         optimizer : Optimizer or {"sgd", "adam"}
-        loss : Loss or {"mse", "binary_crossentropy", "categorical_crossentropy", "cross_entropy"}
-        metrics : sequence of {"accuracy", "exact_match"}
+        loss : {"mse", "binary_crossentropy", "categorical_crossentropy", "cross_entropy"}, Loss or function
+            A function ``f(y, target)`` returns ``(loss, dy)``, a mean over the rows of the batch and its gradient at y.
+            It is told ``weights`` and ``lengths``, as :func:`fastnn.losses.mse` is, if it has arguments of these names.
+        metrics : sequence of {"accuracy", "exact_match"} or functions
+            A function ``f(y, target)`` returns a number; its mean over the batches, weighed by their rows, is the
+            figure, under the function's name. It is told ``lengths`` if it has an argument of this name.
 
         Raises
         ------

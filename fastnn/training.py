@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,12 +30,16 @@ ORDER_ROWS = 65536
 
 
 def compile_model(
-    model: Model, optimizer: str | Optimizer, loss: str | Loss, names: Sequence[str | Metric] | None
+    model: Model,
+    optimizer: str | Optimizer,
+    loss: str | Loss | Callable[..., Any],
+    names: Sequence[str | Metric | Callable[..., Any]] | None,
 ) -> None:
     """Check the choices against the model and keep them; see :meth:`fastnn.Model.compile`."""
     check_idle(model, "compile")
-    if isinstance(names, str):
-        raise ValueError(f"metrics: expected a list of names, got {names!r}; write [{names!r}].")
+    if isinstance(names, str) or callable(names):
+        written = names if isinstance(names, str) else getattr(names, "__name__", "...")
+        raise ValueError(f"metrics: expected a list of names, got {names!r}; write [{written!r}].")
     chosen_loss, chosen_optimizer = losses.get(loss), optimizers.get(optimizer)
     chosen_metrics = tuple(metrics.get(name) for name in names or ())
     metrics.check_names(chosen_metrics)
