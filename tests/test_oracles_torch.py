@@ -152,3 +152,22 @@ def test_clip(rng, max_norm, dtype):
     flat = np.concatenate(parts).astype(dtype)
     runs.kernels.clip_gradients(flat, np.array([[0, 7], [7, 33], [40, 1]], dtype=np.int64), max_norm)
     assert_close(flat, np.concatenate(expected), 1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", [0, 1], ids=["tanh", "relu"])
+@pytest.mark.parametrize(("sizes", "directions"), [
+    ((1, 10, 16, 16), 1), ((1, 6, 100, 130), 2), ((33, 5, 13, 20), 1), ((5, 40, 3, 12), 2), ((16, 4, 128, 128), 1)])
+@pytest.mark.usefixtures("backend")
+def test_rnn(rng, sizes, directions, activation, dtype):
+    case = draw.rnn_inputs(rng, *sizes, directions, activation=activation)
+    runs.assert_agrees(runs.run_rnn(**runs.cast(case, dtype)), oracle.oracle_rnn(**case), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", [0, 1, 2], ids=["tanh", "relu", "sigmoid"])
+@pytest.mark.parametrize(("sizes", "directions"), [((33, 6, 13, 20), 1), ((9, 12, 5, 30), 2)])
+@pytest.mark.usefixtures("backend")
+def test_rnn_ragged(rng, sizes, directions, activation, dtype):
+    case = draw.rnn_inputs(rng, *sizes, directions, activation=activation, lengths=ragged(rng, *sizes[:2]))
+    runs.assert_agrees(runs.run_rnn(**runs.cast(case, dtype)), oracle.oracle_rnn(**case), dtype)
