@@ -101,6 +101,25 @@ def rnn_inputs(rng, B, T, I, H, D=1, *, activation=0, lengths=None, initial=True
     return case
 
 
+def gru_inputs(rng, B, T, I, H, D=1, *, after=True, lengths=None, initial=True, repeated=False, last_only=False):
+    """As lstm_inputs, for the GRU; ``after``: the reset gate comes after the product, and so there is a b_hn."""
+    case = {"x": normal(rng, B, 1 if repeated else T, I), "steps": T}
+    for suffix in ("", "_r")[:D]:
+        case["w_ih" + suffix] = normal(rng, I, 3 * H, scale=0.9 / np.sqrt(I))
+        case["w_hh" + suffix] = normal(rng, H, 3 * H, scale=0.9 / np.sqrt(H))
+        case["b" + suffix] = normal(rng, 3 * H, scale=0.5)
+        if after:
+            case["b_hn" + suffix] = normal(rng, H, scale=0.5)
+    if initial:
+        case["h0"] = normal(rng, B, D * H, scale=0.7)
+    if lengths is not None:
+        case["lengths"] = as_lengths(lengths)
+    if not last_only:
+        case["dy"] = normal(rng, B, T, D * H)
+    case["dh_n"] = normal(rng, B, D * H)
+    return case
+
+
 def multiply_inputs(rng, *shape, gate=False):
     """Two values of one shape, or the second with a single feature."""
     factor = (*shape[:-1], 1) if gate else shape

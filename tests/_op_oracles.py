@@ -118,23 +118,44 @@ def oracle_lstm(x, steps, w_ih, w_hh, b, w_ih_r=None, w_hh_r=None, b_r=None, h0=
     return arrays(out)
 
 
-class SigmoidRNN(torch.nn.RNN):
-    """torch.nn.RNN with the activation that it lacks, on packed sequences."""
+class Stepped:
+    """The steps of a torch.nn recurrent net by a ``cell`` that torch lacks, on packed sequences."""
 
     def forward(self, packed, first):
+        """Torch's y, packed, and last states."""
         xs, lengths = pad_packed_sequence(packed, batch_first=True)
         y, last = torch.zeros(*xs.shape[:2], len(first) * self.hidden_size, dtype=xs.dtype), []
         for d, suffix in enumerate(("", "_reverse")[: len(first)]):
-            w, u, b_ih, b_hh = (getattr(self, f"{name}_l0{suffix}") for name in
-                                ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+            weights = [getattr(self, f"{name}_l0{suffix}") for name in
+                       ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
             h = first[d]
             for t in reversed(range(xs.shape[1])) if d else range(xs.shape[1]):
                 live = (t < lengths)[:, None]
-                h = torch.where(live, torch.sigmoid(xs[:, t] @ w.T + h @ u.T + b_ih + b_hh), h)
+                h = torch.where(live, self.cell(xs[:, t], h, *weights), h)
                 index = torch.arange(d * self.hidden_size, (d + 1) * self.hidden_size)
                 y = y.index_put((torch.arange(len(xs))[:, None], torch.tensor(t), index), torch.where(live, h, 0.0))
             last.append(h)
         return pack_padded_sequence(y, lengths, batch_first=True, enforce_sorted=False), torch.stack(last)
+
+
+class SigmoidRNN(Stepped, torch.nn.RNN):
+    """torch.nn.RNN with the activation that it lacks."""
+
+    def cell(self, x, h, w, u, b_ih, b_hh):
+        """The next state."""
+        return torch.sigmoid(x @ w.T + h @ u.T + b_ih + b_hh)
+
+
+class ResetBeforeGRU(Stepped, torch.nn.GRU):
+    """torch.nn.GRU with the reset gate before the product, as in the paper."""
+
+    def cell(self, x, h, w, u, b_ih, b_hh):
+        """The next state."""
+        w_r, w_z, w_n = w.T.chunk(3, dim=1)
+        u_r, u_z, u_n = u.T.chunk(3, dim=1)
+        b_r, b_z, b_n = (b_ih + b_hh).chunk(3)
+        r, z = torch.sigmoid(x @ w_r + h @ u_r + b_r), torch.sigmoid(x @ w_z + h @ u_z + b_z)
+        return (1 - z) * torch.tanh(x @ w_n + (r * h) @ u_n + b_n) + z * h
 
 
 def oracle_rnn(activation, x, steps, w_ih, w_hh, b=None, w_ih_r=None, w_hh_r=None, b_r=None, h0=None, lengths=None,
@@ -151,6 +172,29 @@ def oracle_rnn(activation, x, steps, w_ih, w_hh, b=None, w_ih_r=None, w_hh_r=Non
     out = {"y": y, "h_n": h_n, "dx": tx.grad, **recurrent_gradients(net)}
     if b is None:
         out = {key: value for key, value in out.items() if key not in ("db", "db_r")}
+    if h0 is not None:
+        out["dh0"] = th0.grad
+    return arrays(out)
+
+
+def oracle_gru(x, steps, w_ih, w_hh, b, b_hn=None, w_ih_r=None, w_hh_r=None, b_r=None, b_hn_r=None, h0=None,
+               lengths=None, dy=None, dh_n=None):
+    """torch.nn.GRU on packed sequences, and without b_hn its other form; test_ops_gru.py asks ONNX about that one."""
+    weights = [(w_ih, w_hh, b), (w_ih_r, w_hh_r, b_r)][: 1 if w_ih_r is None else 2]
+    H, after = len(w_hh), b_hn is not None
+    net = recurrent(torch.nn.GRU if after else ResetBeforeGRU, x.shape[2], weights)
+    suffixes = [("", ""), ("_r", "_reverse")][: len(weights)]
+    if after:
+        with torch.no_grad():  # of n the two biases do not add up
+            for (_, theirs), bias, hidden in zip(suffixes, (b, b_r), (b_hn, b_hn_r), strict=False):
+                getattr(net, "bias_ih_l0" + theirs)[2 * H :] = torch.tensor(bias[2 * H :])
+                getattr(net, "bias_hh_l0" + theirs)[2 * H :] = torch.tensor(hidden)
+    tx, th0 = leaf(x), leaf(np.zeros((len(x), len(weights) * H)) if h0 is None else h0)
+    y, h_n = run_packed(net, tx, steps, (th0,), lengths)
+    backward_from((y, dy), (h_n, dh_n))
+    out = {"y": y, "h_n": h_n, "dx": tx.grad, **recurrent_gradients(net)}
+    if after:
+        out |= {"db_hn" + ours: getattr(net, "bias_hh_l0" + theirs).grad[2 * H :] for ours, theirs in suffixes}
     if h0 is not None:
         out["dh0"] = th0.grad
     return arrays(out)

@@ -185,6 +185,41 @@ def rnn_scalar(out, dy=None, dh_n=None, **_):
     return sum(float(np.vdot(out[key], d)) for key, d in (("y", dy), ("h_n", dh_n)) if d is not None)
 
 
+def gru_memory(x, H, D, training=True):
+    """``saved`` and ``scratch`` for x (B, T, I), as NaN."""
+    B, T, I = x.shape
+    saved, scratch = kernels.gru_sizes(B, T, I, H, D, training, x.dtype.itemsize)
+    return blank(saved, x.dtype) if saved else None, blank(max(scratch, 1), x.dtype)
+
+
+def run_gru(x, steps, w_ih, w_hh, b, b_hn=None, w_ih_r=None, w_hh_r=None, b_r=None, b_hn_r=None, h0=None, lengths=None,
+            dy=None, dh_n=None):
+    """Forward and backward; an x of one step stands for ``steps`` equal ones and is handed over as a view."""
+    H, D = w_hh.shape[0], 1 if w_ih_r is None else 2
+    B, _, I = x.shape
+    xs = x if x.shape[1] == steps else np.broadcast_to(x, (B, steps, I))
+    saved, scratch = gru_memory(xs, H, D)
+    out = {"y": blank((B, steps, D * H), x.dtype), "dx": blank(x.shape, x.dtype)}
+    out |= {key: blank((B, D * H), x.dtype) for key in ("h_n", "dh0")}
+    weights = {"w_ih": w_ih, "w_hh": w_hh, "b": b, "b_hn": b_hn,
+               "w_ih_r": w_ih_r, "w_hh_r": w_hh_r, "b_r": b_r, "b_hn_r": b_hn_r}
+    out |= {"d" + name: blank(array.shape, x.dtype) for name, array in weights.items() if array is not None}
+    with unchanged(x, *weights.values(), h0, lengths, dy, dh_n):
+        kernels.gru_forward(xs, *weights.values(), h0, lengths, out["y"], out["h_n"], saved, scratch)
+        scratch[:] = np.nan  # nothing in it outlives a call
+        with unchanged(saved):
+            kernels.gru_backward(dy, dh_n, xs, w_ih, w_hh, b_hn, w_ih_r, w_hh_r, b_hn_r, h0, lengths, saved, out["dx"],
+                                 *(out.get("d" + name) for name in weights), out["dh0"], scratch)
+    if h0 is None:
+        del out["dh0"]
+    return out
+
+
+def gru_scalar(out, dy=None, dh_n=None, **_):
+    """The number whose gradients ``gru_backward`` computes."""
+    return sum(float(np.vdot(out[key], d)) for key, d in (("y", dy), ("h_n", dh_n)) if d is not None)
+
+
 def run_multiply(x, g, dy):
     """y, dx, dg of the product, entry by entry or with a gate of one feature."""
     out = {"y": blank(x.shape, x.dtype), "dx": blank(x.shape, x.dtype), "dg": blank(g.shape, x.dtype)}

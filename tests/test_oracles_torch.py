@@ -94,6 +94,29 @@ def test_lstm_variants(rng, kind, sizes, directions, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("sizes", LSTM_SIZES)
+@pytest.mark.parametrize("after", [True, False], ids=["after", "before"])
+@pytest.mark.usefixtures("backend")
+def test_gru(rng, after, sizes, directions, dtype):
+    case = draw.gru_inputs(rng, *sizes, directions, after=after)
+    runs.assert_agrees(runs.run_gru(**runs.cast(case, dtype)), oracle.oracle_gru(**case), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sizes", [(2, 9, 5, 7), (33, 5, 13, 20), (17, 3, 20, 65)])
+@pytest.mark.parametrize("kind", ["ragged", "ragged_repeated", "last"])
+@pytest.mark.parametrize("after", [True, False], ids=["after", "before"])
+@pytest.mark.usefixtures("backend")
+def test_gru_variants(rng, after, kind, sizes, dtype):
+    options = {"repeated": "repeated" in kind, "last_only": kind == "last", "initial": kind != "last"}
+    if "ragged" in kind:
+        options["lengths"] = ragged(rng, *sizes[:2])
+    case = draw.gru_inputs(rng, *sizes, 2, after=after, **options)
+    runs.assert_agrees(runs.run_gru(**runs.cast(case, dtype)), oracle.oracle_gru(**case), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(1, 1), (33, 65), (8, 10, 40)])
 @pytest.mark.parametrize("gate", [False, True])
 @pytest.mark.usefixtures("backend")

@@ -102,6 +102,18 @@ def activation_cases():
         yield f"{name}.steps", draw.activation_inputs, {"shape": (2, 3, 9)}
 
 
+def gru_cases():
+    """Both forms; directions, initial states, padding, repeated x, gradients at the last state alone."""
+    for form, after in (("after", True), ("before", False)):
+        yield f"{form}.plain", draw.gru_inputs, {"B": 2, "T": 4, "I": 3, "H": 5, "after": after, "initial": False}
+        yield f"{form}.one_step", draw.gru_inputs, {"B": 1, "T": 1, "I": 4, "H": 3, "D": 2, "after": after}
+        yield f"{form}.both_ragged", draw.gru_inputs, {
+            "B": 5, "T": 4, "I": 3, "H": 3, "D": 2, "after": after, "lengths": [2, 4, 1, 0, 3]}
+        yield f"{form}.repeated", draw.gru_inputs, {
+            "B": 3, "T": 4, "I": 5, "H": 3, "D": 2, "after": after, "repeated": True}
+    yield "last", draw.gru_inputs, {"B": 2, "T": 5, "I": 3, "H": 3, "D": 2, "last_only": True, "initial": False}
+
+
 def multiply_cases():
     """Equal shapes and a gate, rank 2 and 3."""
     yield "rows", draw.multiply_inputs, {"shape": (3, 5)}
@@ -121,6 +133,7 @@ CASES = {
     "batchnorm": (batchnorm_cases, oracle.oracle_batchnorm),
     "lstm": (lstm_cases, oracle.oracle_lstm),
     "rnn": (rnn_cases, oracle.oracle_rnn),
+    "gru": (gru_cases, oracle.oracle_gru),
     "loss": (loss_cases, oracle.oracle_loss),
     "optimizer": (optimizer_cases, oracle.oracle_optimizer),
     "multiply": (multiply_cases, oracle.oracle_multiply),
