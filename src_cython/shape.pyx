@@ -7,10 +7,11 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from fastnn._compiled.kernel cimport args_t, launch, register
+from fastnn._compiled.simd cimport leaf
 
 __all__ = [
     "add_gradient", "copy", "last_step_backward", "last_step_forward", "mask_padding", "repeat_backward",
-    "repeat_forward", "slice_backward", "slice_forward",
+    "repeat_forward", "slice_backward", "slice_forward", "sum_examples",
 ]
 
 ctypedef fused floating:
@@ -44,6 +45,12 @@ cdef void _repeat_backward(args_t* a, floating* _) noexcept nogil:
                 dx[k] += dy[k]
             dy += F
         dx += F
+
+
+cdef void _sum_examples(args_t* a, floating* _) noexcept nogil:
+    # IN dy (B, F), OUT dp (F,) or NULL
+    if a.t[1].data != NULL:
+        leaf(sizeof(floating)).col_sum(a.t[0].data, a.t[0].rows, a.t[0].cols, a.t[1].data, a.accumulate)
 
 
 cdef void _mask_padding(args_t* a, floating* _) noexcept nogil:
@@ -130,6 +137,7 @@ cdef int LAST_STEP_BACKWARD = register(
 cdef int REPEAT_FORWARD = register("repeat_forward", <void*>_repeat_forward[float], <void*>_repeat_forward[double])
 cdef int REPEAT_BACKWARD = register(
     "repeat_backward", <void*>_repeat_backward[float], <void*>_repeat_backward[double])
+cdef int SUM_EXAMPLES = register("sum_examples", <void*>_sum_examples[float], <void*>_sum_examples[double])
 cdef int MASK_PADDING = register("mask_padding", <void*>_mask_padding[float], <void*>_mask_padding[double])
 cdef int ADD_GRADIENT = register("add_gradient", <void*>_add_gradient[float], <void*>_add_gradient[double])
 
@@ -142,6 +150,14 @@ def repeat_forward(x, y):
 def repeat_backward(dy, dx):
     """dx = sum over t of dy_t. IN dy (B, T, F), OUT dx (B, 1, F)."""
     launch(REPEAT_BACKWARD, (dy, dx))
+
+
+def sum_examples(dy, dp, accumulate=False):
+    """dp = sum over b of dy_b: the gradient of a parameter that every example reads.
+
+    IN dy (B, F). OUT dp (F,), or None where it is not trained.
+    """
+    launch(SUM_EXAMPLES, (dy, dp), (), accumulate)
 
 
 def mask_padding(x, lengths, y):

@@ -28,6 +28,18 @@ def test_repeat(rng, shape, dtype):
     assert_close(dx, expected, 1e-14 if dtype == "float64" else 1e-6)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (1, 5), (4, 3), (33, 17)])
+@pytest.mark.parametrize("accumulate", [False, True])
+def test_sum_examples(rng, shape, accumulate, dtype):
+    dy, before = normal(rng, *shape).astype(dtype), normal(rng, shape[1]).astype(dtype)
+    dp = before.copy() if accumulate else blank(shape[1], dtype)
+    with unchanged(dy):
+        kernels.sum_examples(dy, dp, accumulate=accumulate)
+    expected = dy.astype("float64").sum(axis=0) + (before if accumulate else 0)
+    assert_close(dp, expected, 1e-14 if dtype == "float64" else 1e-6)
+
+
 def test_repeat_gradients(rng):
     x, dy, dx = normal(rng, 3, 1, 5), normal(rng, 3, 4, 5), blank((3, 1, 5), "float64")
     kernels.repeat_backward(dy, dx)

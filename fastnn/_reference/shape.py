@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from .linear import write
+
 __all__ = [
     "add_gradient", "copy", "last_step_backward", "last_step_forward", "mask_padding", "repeat_backward",
-    "repeat_forward", "slice_backward", "slice_forward",
+    "repeat_forward", "slice_backward", "slice_forward", "sum_examples",
 ]  # fmt: skip
 
 
@@ -16,6 +18,15 @@ def repeat_forward(x, y):
 def repeat_backward(dy, dx):
     """dx = sum over t of dy_t. IN dy (B, T, F), OUT dx (B, 1, F)."""
     dx[...] = dy.sum(axis=1, keepdims=True)
+
+
+def sum_examples(dy, dp, accumulate=False):
+    """dp = sum over b of dy_b: the gradient of a parameter that every example reads.
+
+    IN dy (B, F). OUT dp (F,), or None where it is not trained.
+    """
+    if dp is not None:
+        write(dp, dy.sum(axis=0), accumulate)
 
 
 def mask_padding(x, lengths, y):
