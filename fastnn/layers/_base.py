@@ -79,6 +79,15 @@ class Layer:
             )
         return parameter.data
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Write to a parameter's numbers, also in ``layer.w *= 0.5``; other attributes are as they are."""
+        if name in self.__dict__.get("parameters", {}):
+            numbers = self.__getattr__(name)
+            if value is not numbers:
+                numbers[...] = value
+        else:
+            super().__setattr__(name, value)
+
     def __repr__(self) -> str:
         arguments = ", ".join(f"{key}={value!r}" for key, value in self._config.items())
         return f"{type(self).__name__}({arguments})"
