@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ._arrays import plain
-from .program import Program, spread_lengths
-
-if TYPE_CHECKING:
-    from .model import Model
+from .net import Net, each
+from .ops._base import Graph, Value
+from .program import Program, numbered, spread_lengths
 
 #: Bases of a program that hold integers; the others hold numbers of the model's dtype.
 INTEGERS = ("labels", "lengths")
@@ -23,7 +22,7 @@ class Data:
 
     Parameters
     ----------
-    model : Model
+    model : Net
         Compiled.
     x, y, lengths, sample_weight
         As for ``fit``.
@@ -35,7 +34,7 @@ class Data:
 
     def __init__(
         self,
-        model: Model,
+        model: Net,
         x: Any,
         y: Any,
         lengths: Any = None,
@@ -44,79 +43,118 @@ class Data:
         finite: bool = True,
         name: str = "",
     ) -> None:
-        assert model.loss is not None
         self.model = model
-        (x,) = model.check_inputs(x, name + "x")
-        if len(x) == 0:
-            raise ValueError(f"{name}x: expected at least one example, got shape {x.shape}.")
-        graph = model.graph(x.shape)
-        shape = (len(x), *(x.shape[1] if s is None else s for s in graph.outputs[0].shape[1:]))
-        raw = np.asarray(y)
-        if raw.ndim and len(raw) != len(x):
-            raise ValueError(f"{name}y: expected {len(x)} examples, as x has, got {len(raw)}.")
-        y, is_labels = model.loss.targets(raw, shape, name + "y")
-        (long,) = model.check_input_lengths(lengths, [x])
-        weight = None
+        inputs = model.check_inputs(x, name + "x")
+        size = len(inputs[0])
+        if size == 0:
+            raise ValueError(f"{name}x: expected at least one example, got shape {inputs[0].shape}.")
+        longs = model.check_input_lengths(lengths, inputs)
+        graph = model.graph(*(array.shape for array in inputs))
+        outputs = model.output_names
+        targets = []
+        shapes = output_shapes(graph, [array.shape for array in inputs])
+        for (label, one), loss, shape in zip(each(y, outputs, name + "y"), model.losses, shapes, strict=True):
+            raw = np.asarray(one)
+            if raw.ndim and len(raw) != size:
+                raise ValueError(f"{label}: expected {size} examples, as x has, got {len(raw)}.")
+            targets.append((label, *loss.targets(raw, shape, label)))
+        weights: list[np.ndarray | None] = [None] * len(outputs)
         if sample_weight is not None:
-            weight = check_weight(sample_weight, shape, model.dtype, name + "sample_weight")
+            given = each_weight(sample_weight, outputs, name + "sample_weight")
+            weights = [
+                None if one is None else check_weight(one, shape, model.dtype, label)
+                for (label, one), shape in zip(given, shapes, strict=True)
+            ]
         if finite:
-            for label, array in ((name + "x", x), (name + "y", y)):
+            for (label, _), array in zip(each(x, model.input_names, name + "x"), inputs, strict=True):
                 check_finite(label, array, model.dtype)
-        if not is_labels:
-            model.loss.check_range(y, name + "y")
+            for label, array, _ in targets:
+                check_finite(label, array, model.dtype)
+        for (label, array, is_labels), loss in zip(targets, model.losses, strict=True):
+            if not is_labels:
+                loss.check_range(array, label)
         # The kernels gather rows of plain memory in native byte order.
-        self.arrays = {"input": _native(x), "labels" if is_labels else "target": _native(y)}
-        if long is not None:
-            self.arrays["lengths"] = long
-        if weight is not None:
-            self.arrays["weight"] = weight
-        self.row = shape[1:]  # the shape of a prediction
-        carried = spread_lengths(graph.inputs, graph.ops, [lengths is not None])
-        self.ragged_output = graph.outputs[0] in carried
+        self.arrays = {numbered("input", k, len(inputs)): _native(array) for k, array in enumerate(inputs)}
+        for k, (_, array, is_labels) in enumerate(targets):
+            self.arrays[numbered("labels" if is_labels else "target", k, len(outputs))] = _native(array)
+        for kind, some in (("lengths", longs), ("weight", weights)):
+            for k, one in enumerate(some):
+                if one is not None:
+                    self.arrays[numbered(kind, k, len(some))] = one
+        self.shapes = [shape[1:] for shape in shapes]  # of a single prediction
+        carried = spread_lengths(graph.inputs, graph.ops, [long is not None for long in longs])
+        #: For each output the lengths that arrive there.
+        self.long = [carried.get(value) for value in graph.outputs]
 
     def __len__(self) -> int:
-        return len(self.arrays["input"])
+        return len(self.arrays[numbered("input", 0, self.model.n_inputs)])
+
+    def _given(self, kind: str, count: int) -> tuple[bool, ...]:
+        return tuple(numbered(kind, k, count) in self.arrays for k in range(count))
 
     def program(self, size: int, mode: str, weighted: bool = False) -> Program:
-        """Return the model's program for batches of this size."""
+        """Return the model's program for batches of this size; ``weighted`` gives weights to all outputs."""
+        n, m = self.model.n_inputs, self.model.n_outputs
         return self.model.program(
-            [(size, *self.arrays["input"].shape[1:])],
+            [(size, *self.arrays[numbered("input", k, n)].shape[1:]) for k in range(n)],
             mode,
-            ragged=("lengths" in self.arrays,),
-            labels=("labels" in self.arrays,),
-            weighted=(weighted or "weight" in self.arrays,),
+            ragged=self._given("lengths", n),
+            labels=self._given("labels", m),
+            weighted=(True,) * m if weighted else self._given("weight", m),
         )
 
     def dtype(self, name: str) -> np.dtype:
         """The type in which a program reads an array."""
-        return np.dtype(np.int64) if name in INTEGERS else self.model.dtype
+        return np.dtype(np.int64) if name.startswith(INTEGERS) else self.model.dtype
+
+    def weight(self, number: int) -> np.ndarray:
+        """Return the weights (N, steps) of an output's rows, ones where none were given."""
+        given = self.arrays.get(numbered("weight", number, len(self.shapes)))
+        steps = self.shapes[number][0] if len(self.shapes[number]) == 2 else 1
+        return np.ones((len(self), steps), self.model.dtype) if given is None else given
 
     @property
-    def steps(self) -> int:
-        """Steps of the predictions; 1 where they have no time axis."""
-        return self.row[0] if len(self.row) == 2 else 1
-
-    @property
-    def rows(self) -> int:
-        """Rows that a mean loss divides by: examples, or their steps without the padding."""
-        if self.ragged_output:
-            return int(self.arrays["lengths"].sum())
-        return len(self) * self.steps
+    def rows(self) -> np.ndarray:
+        """Rows that each output's mean loss divides by: examples, or their steps without the padding."""
+        counts = []
+        for shape, long in zip(self.shapes, self.long, strict=True):
+            if long is None:
+                counts.append(len(self) * (shape[0] if len(shape) == 2 else 1))
+            else:
+                counts.append(int(self.arrays[numbered("lengths", long, self.model.n_inputs)].sum()))
+        return np.array(counts)
 
     def weigh_classes(self, given: Mapping[int, float]) -> None:
         """Multiply the weights of the examples by those of their classes."""
-        assert self.model.loss is not None
-        is_labels = "labels" in self.arrays
+        if len(self.shapes) > 1:
+            raise ValueError(
+                f"class_weight: expected a model with one output, got {len(self.shapes)}; weigh with sample_weight."
+            )
+        is_labels, shape = "labels" in self.arrays, (len(self), *self.shapes[0])
         y = self.arrays["labels" if is_labels else "target"]
-        shape = (len(self), *self.row)
-        factors = class_weights(given, y, is_labels, shape, self.model.loss.categorical).astype(self.model.dtype)
-        self.arrays["weight"] = self.arrays["weight"] * factors if "weight" in self.arrays else factors
+        factors = class_weights(given, y, is_labels, shape, self.model.losses[0].categorical)
+        self.arrays["weight"] = self.weight(0) * factors.astype(self.model.dtype)
 
     def part(self, rows: slice | np.ndarray) -> Data:
         """Return some of the examples: views for a slice, copies for their numbers."""
         part = copy(self)
         part.arrays = {name: array[rows] for name, array in self.arrays.items()}
         return part
+
+
+def output_shapes(graph: Graph, shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Return the shapes of a graph's outputs for some shapes of its inputs."""
+    known: dict[Value, Any] = dict(zip(graph.inputs, shapes, strict=True))
+    for op in graph.ops:
+        known.update(zip(op.outputs, op.shapes(*(known[value] for value in op.inputs)), strict=True))
+    return [known[value] for value in graph.outputs]
+
+
+def each_weight(given: Any, outputs: Sequence[str], name: str) -> list[tuple[str, Any]]:
+    """Pair weights with the outputs: one array goes for all of them."""
+    if isinstance(given, np.ndarray):
+        return [(name, given)] * len(outputs)
+    return each(given, outputs, name)
 
 
 def split(data: Data, share: float) -> tuple[Data, Data]:

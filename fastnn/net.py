@@ -15,7 +15,7 @@ from ._arrays import check_count, plain
 from .layers._base import Layer
 from .losses import Loss, check_lengths
 from .metrics import Metric
-from .ops._base import Graph, Parameter
+from .ops._base import Graph, Op, Parameter
 from .optimizers import Optimizer
 from .program import Lowering, Program, numbered
 from .seeds import next_seed
@@ -117,6 +117,10 @@ class Net:
 
     def build(self, graph: Graph, *sizes: tuple[int, int]) -> None:
         """Add inputs of these ranks and last sizes, ops and outputs of the whole model to an empty graph."""
+        raise NotImplementedError  # pragma: no cover - abstract
+
+    def last_ops(self) -> list[Op | None]:
+        """Return for each output the op that gives it."""
         raise NotImplementedError  # pragma: no cover - abstract
 
     def check_shape(self, number: int, shape: tuple[int, ...], name: str) -> None:

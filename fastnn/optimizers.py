@@ -11,7 +11,7 @@ from . import _backend
 from .ops._base import Call, Tensor
 
 if TYPE_CHECKING:
-    from .model import Model
+    from .net import Net
 
 __all__ = ["SGD", "Adam", "Optimizer"]
 
@@ -45,7 +45,7 @@ class Optimizer:
         self.hyper = np.array([_check(owner, "lr", lr, 0.0), 0.0])
         self.clipnorm = None if clipnorm is None else _check(owner, "clipnorm", clipnorm, 0.0)
         self.state: dict[str, np.ndarray] = {}
-        self._model: Model | None = None
+        self._model: Net | None = None
 
     @property
     def lr(self) -> float:
@@ -66,7 +66,7 @@ class Optimizer:
         """The arguments that make this optimizer again."""
         return {"lr": self.lr, "clipnorm": self.clipnorm}
 
-    def attach(self, net: Model) -> Optimizer:
+    def attach(self, net: Net) -> Optimizer:
         """Bind to a model whose parameters :meth:`step` will change; returns the optimizer itself.
 
         Parameters

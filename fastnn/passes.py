@@ -16,12 +16,12 @@ from .data import Data
 from .running import Runner, accumulate_gradient, figures, run_batch, stats_of
 
 if TYPE_CHECKING:
-    from .model import Model
+    from .net import Net
 
 SHUFFLE_KEY = 0x5F66_6C65  # tells the draws of shuffles from those of ops
 
 
-def epoch_order(model: Model, n: int, first: int, epochs: int, shuffle: bool) -> np.ndarray:
+def epoch_order(model: Net, n: int, first: int, epochs: int, shuffle: bool) -> np.ndarray:
     """Return (epochs * n,) int64: the order of the examples in some epochs.
 
     The order of an epoch is a function of the model's seed and the epoch's number alone, not of what was prepared
@@ -102,14 +102,14 @@ class Batches:
 
     Parameters
     ----------
-    model : Model
+    model : Net
     source : Examples or Stream
         What gives the batches of an epoch.
     accumulate : int
         Batches for each update; the last update of an epoch may have fewer.
     """
 
-    def __init__(self, model: Model, source: Examples | Stream, accumulate: int) -> None:
+    def __init__(self, model: Net, source: Examples | Stream, accumulate: int) -> None:
         self.model, self.source, self.accumulate = model, source, accumulate
         self.at_once = 1
 
@@ -187,7 +187,7 @@ class Stream:
 
     Parameters
     ----------
-    model : Model
+    model : Net
     source : iterable of (x, y), (x, y, sample_weight) or (x, y, sample_weight, lengths)
         What can be gone over only once, as a generator, goes on where the last epoch stopped.
     steps : int, optional
@@ -196,7 +196,7 @@ class Stream:
     """
 
     def __init__(
-        self, model: Model, source: Iterable[Any], steps: int | None, class_weight: Mapping[int, float] | None
+        self, model: Net, source: Iterable[Any], steps: int | None, class_weight: Mapping[int, float] | None
     ) -> None:
         self.model, self.source, self.steps, self.class_weight = model, source, steps, class_weight
         self.iterator: Iterator[Any] | None = None

@@ -11,9 +11,10 @@ import numpy as np
 
 from ._arrays import plain
 from .data import Data
+from .program import numbered
 
 if TYPE_CHECKING:
-    from .model import Model
+    from .net import Net
     from .program import Program
 
 
@@ -54,7 +55,7 @@ class Interrupt:
                 handler(*arguments)
 
 
-def _memory(model: Model, mode: str, stats: np.ndarray) -> dict[str, np.ndarray | None]:
+def _memory(model: Net, mode: str, stats: np.ndarray) -> dict[str, np.ndarray | None]:
     """What a program of a mode works on, but for the examples."""
     named: dict[str, np.ndarray | None] = {**model.memory(), "stats": stats}
     if mode == "fit":
@@ -63,17 +64,31 @@ def _memory(model: Model, mode: str, stats: np.ndarray) -> dict[str, np.ndarray 
     return named
 
 
-def stats_of(model: Model) -> np.ndarray:
-    """Return zeros to add sums and counts to: the loss, then the metrics."""
-    return np.zeros((1 + len(model.metrics), 2))
+def names_of(model: Net, prefix: str = "") -> list[str]:
+    """Names of the figures: the loss, with several outputs the loss of each, then the metrics of each."""
+    if model.n_outputs == 1:
+        return [prefix + "loss", *(prefix + metric.name for metric in model.metrics)]
+    names = [f"{name}_loss" for name in model.output_names]
+    for name, some in zip(model.output_names, model.output_metrics, strict=True):
+        names += [f"{name}_{metric.name}" for metric in some]
+    return [prefix + name for name in ("loss", *names)]
 
 
-def figures(model: Model, sums: np.ndarray) -> np.ndarray:
-    """Divide sums (..., S, 2) of stats into figures (..., S): means weighed over batches, or sums of them."""
+def stats_of(model: Net) -> np.ndarray:
+    """Return zeros (S, 2) to add sums and counts to: those of the losses, then of the metrics."""
+    return np.zeros((model.n_outputs + len(model.metrics), 2))
+
+
+def figures(model: Net, sums: np.ndarray) -> np.ndarray:
+    """Divide sums (..., S, 2) of stats into the figures of :func:`names_of`: means over batches, or sums of them."""
     result = sums[..., 0] / np.maximum(sums[..., 1], 1e-300)
-    if model.loss is not None and model.loss.reduction == "sum":
-        result[..., 0] = sums[..., 0, 0]
-    return result
+    for k, loss in enumerate(model.losses):
+        if loss.reduction == "sum":
+            result[..., k] = sums[..., k, 0]
+    if model.n_outputs == 1:
+        return result
+    whole = sum(weight * result[..., k] for k, weight in enumerate(model.loss_weights or [1.0] * model.n_outputs))
+    return np.concatenate([np.asarray(whole)[..., None], result], axis=-1)
 
 
 class Batch:
@@ -144,7 +159,7 @@ class Runner:
             self.tail.release()
 
 
-def run_batch(data: Data, mode: str, share: float | None = None, accumulate: bool = False) -> np.ndarray:
+def run_batch(data: Data, mode: str, shares: np.ndarray | None = None, accumulate: bool = False) -> np.ndarray:
     """Run the examples as one batch; return the sums and counts (S, 2) of the figures.
 
     Parameters
@@ -152,23 +167,23 @@ def run_batch(data: Data, mode: str, share: float | None = None, accumulate: boo
     data : Data
     mode : {"fit", "gradient", "evaluate"}
         ``"gradient"`` computes the gradients without an update.
-    share : float, optional
-        Factor of the gradients.
+    shares : (outputs,) array, optional
+        Factors of the gradients at the outputs.
     accumulate : bool
         Add to the gradients of the parameters.
     """
     model, stats = data.model, stats_of(data.model)
-    program = data.program(len(data), mode, weighted=share is not None)
+    program = data.program(len(data), mode, weighted=shares is not None)
     named = _memory(model, mode, stats)
     named |= {name: plain(array, data.dtype(name)) for name, array in data.arrays.items()}
-    if share is not None:  # it passes through the weights, so that the gradient at each output is right from the start
-        weight = named.get("weight")
-        named["weight"] = np.full((len(data), data.steps), share, model.dtype) if weight is None else weight * share
+    if shares is not None:  # they pass through the weights: no gradient need be scaled afterwards
+        for k, share in enumerate(shares):
+            named[numbered("weight", k, len(shares))] = data.weight(k) * model.dtype.type(share)
     workspace = program.take()
     program.run("step", named, workspace, accumulate)
     program.give(workspace)
-    if share:
-        stats[0, 0] /= share
+    if shares is not None:
+        stats[: len(shares), 0] /= np.where(shares > 0, shares.astype(model.dtype), 1)
     return stats
 
 
@@ -179,11 +194,10 @@ def accumulate_gradient(group: list[Data], number: int) -> np.ndarray:
     """
     batch = group[number]
     model = batch.model
-    assert model.loss is not None
     assert model.optimizer is not None
-    rows = sum(some.rows for some in group)
-    share = 1.0 if model.loss.reduction == "sum" else batch.rows / max(rows, 1)
-    sums = run_batch(batch, "gradient", share, accumulate=number > 0)
+    sums = [loss.reduction == "sum" for loss in model.losses]
+    shares = np.where(sums, 1.0, batch.rows / np.maximum(sum(some.rows for some in group), 1))
+    stats = run_batch(batch, "gradient", shares, accumulate=number > 0)
     if number == len(group) - 1:
         model.optimizer.step()
-    return sums
+    return stats

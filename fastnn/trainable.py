@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import ArrayLike
-
 from . import training
 from .losses import Loss
 from .metrics import Metric
@@ -23,8 +21,9 @@ class Trainable(Net):
     def compile(
         self,
         optimizer: str | Optimizer = "adam",
-        loss: str | Loss | Callable[..., Any] = "mse",
-        metrics: Sequence[str | Metric | Callable[..., Any]] | None = (),
+        loss: str | Loss | Callable[..., Any] | Sequence[Any] | Mapping[str, Any] = "mse",
+        metrics: Sequence[str | Metric | Callable[..., Any] | Sequence[Any]] | Mapping[str, Any] | None = (),
+        loss_weights: Sequence[float] | Mapping[str, float] | None = None,
     ) -> None:
         """Choose optimizer, loss and metrics for :meth:`fit` and :meth:`evaluate`.
 
@@ -34,16 +33,29 @@ class Trainable(Net):
         loss : {"mse", "binary_crossentropy", "categorical_crossentropy", "cross_entropy"}, Loss or function
             A function ``f(y, target)`` returns ``(loss, dy)``, a mean over the rows of the batch and its gradient at y.
             It is told ``weights`` and ``lengths``, as :func:`fastnn.losses.mse` is, if it has arguments of these names.
+            With several outputs one for all, or a list or a dict with one for each.
         metrics : sequence of {"accuracy", "exact_match"} or functions
             A function ``f(y, target)`` returns a number; its mean over the batches, weighed by their rows, is the
-            figure, under the function's name. It is told ``lengths`` if it has an argument of this name.
+            figure, under the function's name. It is told ``lengths`` if it has an argument of this name. With several
+            outputs these are for all, or a list of lists or a dict gives each its own.
+        loss_weights : list, tuple or dict of float, optional
+            With several outputs, the factor of each one's loss in the sum that training makes small; 1 by itself.
 
         Raises
         ------
+        RuntimeError
+            The model is in training.
         ValueError
             An unknown name, or a loss that does not go with the last layer.
+
+        Examples
+        --------
+        >>> import fastnn as fnn
+        >>> x = fnn.Input((4,))
+        >>> net = fnn.Model(x, {"size": fnn.Linear(4, 1)(x), "kind": fnn.Linear(4, 3)(x)})
+        >>> net.compile("adam", loss={"size": "mse", "kind": "cross_entropy"}, loss_weights={"size": 0.5, "kind": 1.0})
         """
-        training.compile_model(self, optimizer, loss, metrics)
+        training.compile_model(self, optimizer, loss, metrics, loss_weights)
 
     def fit(
         self,
@@ -55,11 +67,11 @@ class Trainable(Net):
         verbose: int = 1,
         callbacks: Iterable[Callback] | None = (),
         shuffle: bool = True,
-        lengths: ArrayLike | None = None,
-        validation_lengths: ArrayLike | None = None,
+        lengths: Any = None,
+        validation_lengths: Any = None,
         *,
         validation_split: float | None = None,
-        sample_weight: ArrayLike | None = None,
+        sample_weight: Any = None,
         class_weight: Mapping[int, float] | None = None,
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
@@ -73,9 +85,10 @@ class Trainable(Net):
             Arrays may have any real dtype; they are cast batch by batch, so bytes are fine for one-hot input. An
             iterable, given without y, yields ``(x, y)``, ``(x, y, sample_weight)`` or ``(x, y, sample_weight,
             lengths)``; its batches may differ in size and T. A list, or any object with ``__iter__``, is gone over
-            anew each epoch.
+            anew each epoch. For several inputs a list, tuple or dict of arrays.
         y : (N, ...) array
-            Targets of the output's shape, or class numbers without the last axis for the categorical losses.
+            Targets of the output's shape, or class numbers without the last axis for the categorical losses. For
+            several outputs a list, tuple or dict of arrays.
         epochs, batch_size : int
             An epoch goes over all examples once; the last batch may be shorter. An iterable's batches have their own
             size.
@@ -88,12 +101,13 @@ class Trainable(Net):
             Take the examples in a new random order each epoch, a function of the model's seed and the epoch's number.
             An iterable's batches come as they come.
         lengths, validation_lengths : (N,) array of int, optional
-            Lengths of ragged sequences.
+            Lengths of ragged sequences; for several inputs a list, tuple or dict, with None where there are none.
         validation_split : float, optional
             Take this share of the examples, the last ones before any shuffling, as validation data.
         sample_weight : (N,) or (N, T) array, optional
             Weights of the examples, or of their steps, in the loss. The divisor of a mean stays the number of rows, as
-            in Keras; metrics are not weighted.
+            in Keras; metrics are not weighted. For several outputs one array for all, or a list, tuple or dict, with
+            None where there are none.
         class_weight : dict of int to float, optional
             Weights of the examples, or steps, by the class of their target; 1 for a class that is not named. They
             multiply ``sample_weight``, and do not count in the validation.
@@ -108,7 +122,8 @@ class Trainable(Net):
         Returns
         -------
         History
-            ``history.history["loss"]`` and so on; also ``net.history``.
+            ``history.history["loss"]`` and so on; also ``net.history``. With several outputs ``"loss"`` is the weighted
+            sum, beside ``"<output>_loss"`` and ``"<output>_<metric>"``.
 
         Raises
         ------
@@ -132,8 +147,8 @@ class Trainable(Net):
         x: Any,
         y: Any,
         batch_size: int = 256,
-        lengths: ArrayLike | None = None,
-        sample_weight: ArrayLike | None = None,
+        lengths: Any = None,
+        sample_weight: Any = None,
     ) -> dict[str, float]:
         """Return the loss and the metrics on given data; nothing is changed.
 
@@ -159,7 +174,7 @@ class Trainable(Net):
         return training.evaluate(self, x, y, batch_size, lengths, sample_weight)
 
     def train_on_batch(
-        self, x: Any, y: Any, sample_weight: ArrayLike | None = None, lengths: ArrayLike | None = None
+        self, x: Any, y: Any, sample_weight: Any = None, lengths: Any = None
     ) -> dict[str, float]:
         """Make one update from one batch.
 
@@ -191,7 +206,7 @@ class Trainable(Net):
         return training.train_on_batch(self, x, y, sample_weight, lengths)
 
     def test_on_batch(
-        self, x: Any, y: Any, sample_weight: ArrayLike | None = None, lengths: ArrayLike | None = None
+        self, x: Any, y: Any, sample_weight: Any = None, lengths: Any = None
     ) -> dict[str, float]:
         """Return the figures of one batch, run in one piece; nothing is changed.
 

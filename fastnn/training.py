@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -13,15 +13,13 @@ from . import losses, metrics, optimizers
 from ._arrays import check_count
 from .callbacks import Callback, History
 from .data import Data, split
+from .net import Net, each
 from .passes import Batches, Examples, Slices, Stream
 from .progress import Progress
-from .running import Interrupt, Runner, figures, run_batch
+from .running import Interrupt, Runner, figures, names_of, run_batch
 
 if TYPE_CHECKING:
-    from .losses import Loss
-    from .metrics import Metric
     from .model import Model
-    from .optimizers import Optimizer
 
 #: A slice of training runs about this long before Python looks for Ctrl-C and shows progress.
 SLICE_SECONDS = 0.05
@@ -29,41 +27,66 @@ SLICE_SECONDS = 0.05
 ORDER_ROWS = 65536
 
 
-def compile_model(
-    model: Model,
-    optimizer: str | Optimizer,
-    loss: str | Loss | Callable[..., Any],
-    names: Sequence[str | Metric | Callable[..., Any]] | None,
-) -> None:
+def compile_model(model: Net, optimizer: Any, loss: Any, names: Any, loss_weights: Any) -> None:
     """Check the choices against the model and keep them; see :meth:`fastnn.Model.compile`."""
     check_idle(model, "compile")
-    if isinstance(names, str) or callable(names):
-        written = names if isinstance(names, str) else getattr(names, "__name__", "...")
-        raise ValueError(f"metrics: expected a list of names, got {names!r}; write [{written!r}].")
-    chosen_loss, chosen_optimizer = losses.get(loss), optimizers.get(optimizer)
-    chosen_metrics = tuple(metrics.get(name) for name in names or ())
-    metrics.check_names(chosen_metrics)
     if not model.layers:
         raise ValueError("compile: expected a model with layers, got an empty one.")
-    chosen_loss.check(model.last_ops()[0])
-    if chosen_loss.name == "mse" and any(metric.name == "accuracy" for metric in chosen_metrics):
-        warnings.warn(
-            "accuracy with the loss 'mse' compares the largest output (or a single one's side of 0.5) with the "
-            "target's: it means nothing for a regression.",
-            UserWarning,
-            stacklevel=3,
-        )
+    outputs = model.output_names
+    given = each(loss, outputs, "loss") if isinstance(loss, (list, tuple, Mapping)) else [("loss", loss)] * len(outputs)
+    chosen = [losses.get(one) for _, one in given]
+    own = [tuple(metrics.get(name) for name in some or ()) for some in each_metrics(names, outputs)]
+    weights = () if loss_weights is None else check_loss_weights(loss_weights, outputs)
+    chosen_optimizer = optimizers.get(optimizer)
+    for one, some, last in zip(chosen, own, model.last_ops(), strict=True):
+        metrics.check_names(some)
+        one.check(last)
+        if one.name == "mse" and any(metric.name == "accuracy" for metric in some):
+            warnings.warn(
+                "accuracy with the loss 'mse' compares the largest output (or a single one's side of 0.5) with the "
+                "target's: it means nothing for a regression.",
+                UserWarning,
+                stacklevel=3,
+            )
     chosen_optimizer.attach(model)
-    model.choose(chosen_optimizer, (chosen_loss,), (chosen_metrics,))
+    model.choose(chosen_optimizer, chosen, own, weights)
     model.forget_programs()
 
 
-def names_of(model: Model, prefix: str = "") -> list[str]:
-    """Names of the figures in the order of the stats."""
-    return [prefix + "loss", *(prefix + metric.name for metric in model.metrics)]
+def each_metrics(names: Any, outputs: Sequence[str]) -> list[Any]:
+    """Return the metrics of each output: a plain list is for all of them."""
+    if isinstance(names, str):
+        raise ValueError(f"metrics: expected a list of names, got {names!r}; write [{names!r}].")
+    if names is None:
+        return [()] * len(outputs)
+    if isinstance(names, Mapping):
+        if unknown := [name for name in names if name not in outputs]:
+            raise ValueError(f"metrics: expected the outputs' names {list(outputs)} as keys, got {unknown}.")
+        return [_metric_list(names.get(name)) for name in outputs]
+    names = list(names)
+    if any(isinstance(name, (list, tuple)) for name in names):
+        return [_metric_list(some) for _, some in each(names, outputs, "metrics")]
+    return [names] * len(outputs)
 
 
-def evaluate(model: Model, x: Any, y: Any, batch_size: int, lengths: Any, sample_weight: Any) -> dict[str, float]:
+def _metric_list(some: Any) -> list[Any]:
+    return [] if some is None else list(some) if isinstance(some, (list, tuple)) else [some]
+
+
+def check_loss_weights(given: Any, outputs: Sequence[str]) -> tuple[float, ...]:
+    """Return the factor of each output's loss."""
+    if len(outputs) == 1:
+        raise ValueError("loss_weights: expected a model with several outputs, got one; choose another lr instead.")
+    weights = []
+    for label, weight in each(given, outputs, "loss_weights"):
+        real = isinstance(weight, (int, float, np.integer, np.floating)) and not isinstance(weight, bool)
+        if not real or not np.isfinite(weight):
+            raise ValueError(f"{label}: expected a finite number, got {weight!r}.")
+        weights.append(float(weight))
+    return tuple(weights)
+
+
+def evaluate(model: Net, x: Any, y: Any, batch_size: int, lengths: Any, sample_weight: Any) -> dict[str, float]:
     """See :meth:`fastnn.Model.evaluate`."""
     check_compiled(model, "evaluate")
     size = check_count("batch_size", batch_size)
@@ -75,7 +98,7 @@ def evaluate(model: Model, x: Any, y: Any, batch_size: int, lengths: Any, sample
     return dict(zip(names_of(model), row.tolist(), strict=True))
 
 
-def train_on_batch(model: Model, x: Any, y: Any, sample_weight: Any, lengths: Any) -> dict[str, float]:
+def train_on_batch(model: Net, x: Any, y: Any, sample_weight: Any, lengths: Any) -> dict[str, float]:
     """See :meth:`fastnn.Model.train_on_batch`."""
     check_trainable(model, "train_on_batch")
     data = Data(model, x, y, lengths, sample_weight)
@@ -89,7 +112,7 @@ def train_on_batch(model: Model, x: Any, y: Any, sample_weight: Any, lengths: An
     return dict(zip(names_of(model), figures(model, sums).tolist(), strict=True))
 
 
-def test_on_batch(model: Model, x: Any, y: Any, sample_weight: Any, lengths: Any) -> dict[str, float]:
+def test_on_batch(model: Net, x: Any, y: Any, sample_weight: Any, lengths: Any) -> dict[str, float]:
     """See :meth:`fastnn.Model.test_on_batch`."""
     check_compiled(model, "test_on_batch")
     data = Data(model, x, y, lengths, sample_weight, finite=False)
@@ -97,7 +120,7 @@ def test_on_batch(model: Model, x: Any, y: Any, sample_weight: Any, lengths: Any
 
 
 def fit(
-    model: Model,
+    model: Net,
     x: Any,
     y: Any,
     *,
@@ -175,7 +198,7 @@ class _Fit:
 
     def __init__(
         self,
-        model: Model,
+        model: Net,
         passes: Slices | Batches,
         checker: Runner | None,
         names: list[str],
@@ -202,7 +225,7 @@ class _Fit:
         begun: list[Callback] = []
         try:
             for callback in self.callbacks:
-                callback.model = model
+                callback.model = cast("Model", model)
                 if self.first == 0:
                     callback.reset()
                 begun.append(callback)
@@ -302,7 +325,7 @@ class _Fit:
         return False
 
 
-def check_idle(model: Model, what: str) -> None:
+def check_idle(model: Net, what: str) -> None:
     """Raise RuntimeError while a training runs: its programs would not know of the change."""
     if model.in_training:
         raise RuntimeError(
@@ -311,13 +334,13 @@ def check_idle(model: Model, what: str) -> None:
         )
 
 
-def check_compiled(model: Model, what: str) -> None:
+def check_compiled(model: Net, what: str) -> None:
     """Raise RuntimeError before :meth:`fastnn.Model.compile`."""
     if model.loss is None or model.optimizer is None:
         raise RuntimeError(f"{what}: the model is not compiled; call net.compile(optimizer=..., loss=...) first.")
 
 
-def check_trainable(model: Model, what: str) -> None:
+def check_trainable(model: Net, what: str) -> None:
     """Raise where a model cannot be trained."""
     check_compiled(model, what)
     check_idle(model, what)

@@ -31,7 +31,7 @@ __all__ = ["Executor"]
 
 cdef enum:
     ALIGNMENT = 64
-    MAX_FEEDS = 8
+    MAX_FEEDS = 32
     MAX_AXES = 32   # NumPy's limit before 2.0
 
 
