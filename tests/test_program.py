@@ -18,8 +18,10 @@ from fastnn import net as net_module
 from fastnn.ops._base import Call, Graph, Op, Parameter
 from fastnn.ops.activation import ActivationOp
 from fastnn.ops.dropout import DropoutOp
+from fastnn.ops.gru import GRUOp
 from fastnn.ops.linear import LinearOp
 from fastnn.ops.lstm import LSTMOp
+from fastnn.ops.rnn import RNNOp
 from fastnn.ops.shape import RepeatOp
 from fastnn.program import Lowering
 from fastnn.vectors import Vectors
@@ -47,9 +49,14 @@ def _some(rng, shape):
     return rng.standard_normal(shape) * 0.5
 
 
+def cell(shapes, directions=1):
+    """The parameters of a recurrent op."""
+    names = [(name + suffix, shape) for suffix in ("", "_r")[:directions] for name, shape in shapes.items()]
+    return {name: Parameter(name, shape, _some) for name, shape in names}
+
+
 def lstm(i, h):
-    shapes = {"w_ih": (i, 4 * h), "w_hh": (h, 4 * h), "b": (4 * h,)}
-    return {name: Parameter(name, shape, _some) for name, shape in shapes.items()}
+    return cell({"w_ih": (i, 4 * h), "w_hh": (h, 4 * h), "b": (4 * h,)})
 
 
 def view_and_plain(graph, x):
@@ -96,7 +103,17 @@ def views_of_views(graph, x):
     return graph.add(LSTMOp((s, v, v), lstm(4, 2 + 2)))
 
 
-GRAPHS = [view_and_plain, view_read_by_both_kinds, two_branches, shared_parameters, views_of_views]
+def other_cells(graph, x):
+    """GRUs of both forms, the second in two directions, whose states begin an RNN."""
+    v = graph.add(LinearOp((x,), linear(3, 4)))
+    r = graph.add(RepeatOp((v,), steps=3))
+    after = graph.add(GRUOp((r, v), cell({"w_ih": (4, 12), "w_hh": (4, 12), "b": (12,), "b_hn": (4,)})))
+    before = GRUOp((after,), cell({"w_ih": (4, 6), "w_hh": (2, 6), "b": (6,)}, directions=2))
+    graph.add(before)
+    return graph.add(RNNOp(before.outputs, cell({"w_ih": (4, 2), "w_hh": (2, 2)}, directions=2), activation="sigmoid"))
+
+
+GRAPHS = [view_and_plain, view_read_by_both_kinds, two_branches, shared_parameters, views_of_views, other_cells]
 
 
 class ByHand:
