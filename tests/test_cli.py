@@ -101,10 +101,11 @@ def test_config_shows_the_backend(here):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--help"], ["train", "eval", "config", "fastnn train addition"]),
+        (["--help"], ["train", "eval", "config", "experiment", "fastnn train addition"]),
         (["train", "--help"], list(tasks.SUMMARIES)),
         (["train", "addition", "--help"], ["--epochs", "--examples", "--seed", "--out", "default: 256"]),
         (["train", "xor", "--help"], ["--iterations", "default: 60000"]),
+        (["experiment", "addition", "--help"], ["--budget", "--out", "default: 60"]),
         (["eval", "--help"], ["MODEL", "stdin"]),
     ],
 )
@@ -121,6 +122,13 @@ def test_every_task_has_the_three_functions():
     for name in tasks.SUMMARIES:
         module = tasks.load(name)
         for function in ("add_arguments", "run", "answer"):
+            assert callable(getattr(module, function)), (name, function)
+
+
+def test_every_experiment_has_its_functions():
+    for name in tasks.EXPERIMENTS:
+        module = tasks.load_experiment(name)
+        for function in ("add_arguments", "run"):
             assert callable(getattr(module, function)), (name, function)
 
 
@@ -159,6 +167,18 @@ def test_a_task_is_imported_only_when_asked_for(environment):
         (["train", "addition", "--backend", "cuda"], ["--backend", "cuda"]),
         (["train", "addition", "--verbose"], ["--verbose"]),
         (["train", "xor", "--iterations", "0"], ["--iterations", "'0'"]),
+        (["train", "addition", "--operations", "/"], ["operations", "+-*", "'/'"]),
+        (["train", "addition", "--terms", "4..2"], ["--terms", "expected 2..4", "'4..2'"]),
+        (["train", "addition", "--terms", "1"], ["--terms", "from 2 to 9", "'1'"]),
+        (["train", "addition", "--terms", "2-4"], ["--terms", "expected 2..4", "'2-4'"]),
+        (["train", "addition", "--max", "0"], ["--max", "from 1 to 999,999", "'0'"]),
+        (["train", "addition", "--max", "2"], ["only 6 such equations", "at least 13", "larger --max"]),
+        (["train", "addition", "--seconds", "5", "--epochs", "3"], ["--epochs", "not allowed with", "--seconds"]),
+        (["train", "addition", "--seconds", "-1"], ["--seconds", "positive number"]),
+        (["train", "addition", "--hidden", "0"], ["--hidden", "from 1 to 1,024"]),
+        (["experiment"], ["required", "EXPERIMENT"]),
+        (["experiment", "adition"], ["unknown experiment 'adition'", "Did you mean 'addition'?"]),
+        (["experiment", "addition", "--budget", "0"], ["--budget", "positive number", "'0'"]),
         (["eval"], ["required", "MODEL", "QUESTION"]),
         (["eval", "model.safetensors"], ["required", "QUESTION"]),
         (["config", "x"], ["x"]),

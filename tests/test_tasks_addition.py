@@ -1,15 +1,18 @@
 """The addition task: its data, its model, and a short training through the command."""
 
+import hashlib
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
 
 import fastnn as fnn
 from fastnn.cli import main
-from fastnn.tasks import addition
-from fastnn.tasks._runs import BadInput
+from fastnn.tasks import _mistakes, addition
+from fastnn.tasks._runs import BadInput, Printer
+from fastnn.tasks.addition import Problem, Sizes
 
 KEYS = {
     "task",
@@ -20,7 +23,7 @@ KEYS = {
     "best_epoch",
     "interrupted",
     "seconds",
-    "training_seconds",
+    "training_cpu_seconds",
     "parameters",
     "exact_match",
     "char_accuracy",
@@ -71,6 +74,12 @@ def test_pairs_are_drawn_evenly_and_in_both_orders():
     # 50,000 numbers a side, mean 499.5, standard deviation 288.7: the mean of a side is within 5 sigma.
     assert np.abs(everything.mean(axis=0) - 499.5).max() < 5 * 288.7 / math.sqrt(len(everything))
     assert abs((everything[:, 0] < everything[:, 1]).mean() - 0.5) < 5 * 0.5 / math.sqrt(len(everything))
+
+
+def test_the_default_equations_are_the_ones_the_figures_in_the_documents_are_of():
+    pairs = addition.draw_pairs()
+    found = [hashlib.sha256(part.astype("<i8").tobytes()).hexdigest()[:16] for part in pairs]
+    assert found == ["cc838266a7cef82a", "31e4419caff1a669", "581e8a03490b1eab"]
 
 
 def test_the_whole_space_can_be_drawn_and_equal_numbers_are_in_it():
@@ -204,6 +213,31 @@ def test_the_seed_decides_the_initial_weights(backend):
     assert not np.array_equal(first["0.weight_hh_l0"], other["0.weight_hh_l0"])
 
 
+@pytest.mark.parametrize(
+    ("problem", "sizes"),
+    [
+        (Problem(), Sizes(hidden=20, layers=1, examples=30_000, epochs=80, batch_size=256)),
+        (Problem("+", max_number=9), Sizes(hidden=12, layers=1, examples=44, epochs=80, batch_size=8)),
+        (Problem("+-", (2, 3)), Sizes(hidden=48, layers=1, examples=120_000, epochs=80, batch_size=256)),
+        (Problem("*", max_number=99), Sizes(hidden=24, layers=1, examples=4_040, epochs=80, batch_size=40)),
+        (Problem("+-*", (2, 9)), Sizes(hidden=260, layers=1, examples=720_000, epochs=80, batch_size=256)),
+    ],
+    ids=lambda value: value.title if isinstance(value, Problem) else "",
+)
+def test_the_sizes_grow_with_the_problem(problem, sizes):
+    assert Sizes.of(problem) == sizes
+
+
+def test_a_model_for_a_larger_problem_has_its_sizes(backend):
+    problem = Problem("+-*", (2, 3), 99)
+    model = addition.build_model(problem=problem, hidden=6, layers=3)
+    names = [type(layer).__name__ for layer in model.layers]
+    assert names == ["LSTM", "BatchNorm", "RepeatVector"] + 3 * ["LSTM", "BatchNorm"] + ["Linear", "Softmax"]
+    x, y = problem.encode(["12 - 7 * 99", "0 + 0"])
+    assert model.predict(x).shape == y.shape == (2, 7, 15)
+    assert model.layers[0].hidden_size == model.layers[7].hidden_size == 6
+
+
 def test_the_learning_rate_rises_and_falls():
     rates = [addition.learning_rate(0.01, 80)(epoch, 123.0) for epoch in range(80)]
     assert rates[0] == pytest.approx(0.01)
@@ -233,6 +267,60 @@ def test_the_score_counts_wrong_sums_and_wrong_characters():
     assert score.exact_match == pytest.approx(2 / 3)
     assert score.wrong.tolist() == [1]
     assert score.answers == ["3", "0", "1100"]
+
+
+def test_mistakes_are_counted_where_they_are():
+    problem = Problem("+-", max_number=99)
+    equations = ["1 + 2", "10 + 5", "3 - 40", "99 + 99", "7 - 7"]  # "  3", " 15", "-37", "198", "  0"
+    right = np.ones((5, 4), bool)
+    right[1, 1] = False  # the tens of 15
+    right[2, :2] = False  # sign and tens of -37
+    right[4, 0] = False  # a blank before 0
+    mistakes = _mistakes.count(problem, equations, right)
+    assert mistakes == {
+        "by_digits": [[[1, 2], [1, 1]], [[1, 1], [0, 1]]],
+        "by_place": [[0, 5], [2, 3], [0, 1]],
+        "front": [2, 4],
+        "by_terms": {"2": [3, 5]},
+        "by_operations": {"+": [1, 3], "-": [2, 2]},
+        "wrong_characters": {"1": 2, "2": 1},
+    }
+
+
+def test_mistakes_in_longer_equations_are_counted_by_position():
+    problem = Problem("+*", (2, 3), 99)
+    right = np.ones((3, problem.answer_length), bool)
+    right[0, -1] = False  # the end character alone
+    mistakes = _mistakes.count(problem, ["1 + 22 * 3", "4 * 55", "1 + 1"], right)
+    assert mistakes["by_digits"] == [[[1, 3], [0, 0]], [[0, 1], [1, 2]], [[1, 1], [0, 0]]]
+    assert mistakes["by_terms"] == {"2": [0, 2], "3": [1, 1]}
+    assert mistakes["by_operations"] == {"+": [0, 1], "*": [0, 1], "+*": [1, 1]}
+    assert list(mistakes["by_operations"]) == ["+", "*", "+*"]
+    assert mistakes["by_place"] == [[0, 3], [0, 2], [0, 1]]  # 67, 220 and 2
+    assert mistakes["wrong_characters"] == {"1": 1}
+
+
+def test_mistakes_are_printed_as_small_tables(capsys):
+    problem = Problem("+-", max_number=99)
+    right = np.ones((3, 4), bool)
+    right[0] = [True, False, False, True]
+    _mistakes.write(Printer(False), problem, _mistakes.count(problem, ["10 - 99", "7 + 8", "50 + 50"], right))
+    assert (
+        capsys.readouterr().out
+        == """\
+Wrong equations, by the digits of the first number (rows) and of the second:
+            1 digit  2 digits
+  1 digit       0/1         -
+  2 digits        -       1/2
+Wrong equations, by the signs in them:
+      +    -
+    0/2  1/1
+Wrong digits, by their place in the result, and wrong blanks or signs before them:
+    front  hundreds  tens  units
+      0/2       0/1   1/3    1/3
+Wrong answers by their number of wrong characters: 1 with 2
+"""
+    )
 
 
 # Command
@@ -284,7 +372,7 @@ def test_equal_seeds_train_equal_models(backend, tmp_path):
     assert not np.array_equal(states[0]["5.weight"], states[2]["5.weight"])
     figures = [json.loads((out / "metrics.json").read_text()) for out in (first, again)]
     for figure in figures:
-        del figure["seconds"], figure["training_seconds"]
+        del figure["seconds"], figure["training_cpu_seconds"]
     assert figures[0] == figures[1]
 
 
@@ -365,3 +453,125 @@ def test_a_short_training_on_all_the_equations_learns_to_add(compiled_core, tmp_
     # The whole job has 80 epochs and gets all right; 12 of them got 0.97 of the characters and 0.87 of the sums.
     assert metrics["char_accuracy"] > 0.9
     assert metrics["exact_match"] > 0.5
+
+
+# Other problems
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        (["--operations=-*", "--max", "12", "--terms", "2..3"], (13, 14)),
+        (["--operations", "+", "--terms", "3", "--max", "9"], (10, 13)),
+        (["--operations", "*-+", "--terms", "2..4"], (22, 15)),
+    ],
+)
+def test_other_problems_are_trained_and_asked(backend, tmp_path, capsys, options, shape):
+    sizes = ["--examples", "100", "--epochs", "1", "--hidden", "4", "--layers", "1"]
+    assert train(tmp_path, *options, *sizes, "--fresh", "40") == 0
+    assert ("by how many numbers" in capsys.readouterr().out) == (".." in options[-1])
+    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    model = fnn.load(tmp_path / "model.safetensors")
+    problem = Problem.of(model.metadata)
+    assert (problem.question_length, len(problem.characters)) == shape
+    assert metrics["config"]["operations"] == problem.operations
+    assert (metrics["config"]["hidden"], metrics["config"]["layers"]) == (4, 1)
+    parts = addition.draw(problem, 100, 40)
+    score = addition.Score.of(model, parts.fresh, problem)
+    assert len(score.wrong) == metrics["fresh_errors"]
+    assert _mistakes.count(problem, parts.fresh, score.right) == metrics["mistakes"]
+    # Asked through the file, in free spelling, it says the same.
+    assert addition.answer(model, [parts.fresh[0].replace(" ", "")]) == score.answers[:1]
+    assert main(["eval", str(tmp_path / "model.safetensors"), parts.fresh[1]]) == 0
+    assert capsys.readouterr().out == score.answers[1] + "\n"
+    assert main(["eval", str(tmp_path / "model.safetensors"), "1 / 2"]) == 2
+    assert "expected the characters 0-9, " in capsys.readouterr().err
+
+
+def test_a_small_problem_has_small_sets(backend, tmp_path, capsys):
+    assert main(["train", "addition", "--out", str(tmp_path), "--max", "9", "--epochs", "2"]) == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    # Of the 55 sums of two numbers up to 9, a fifth is fresh, and a tenth of the rest the test.
+    assert (metrics["config"]["examples"], metrics["fresh_total"]) == (44, 11)
+    assert "+ of 2 numbers up to 9: 40 equations to learn from, 4 to test" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--max", "3"], "only 10 such equations, .*expected at least 13.*Take a larger --max or more --terms"),
+        (
+            ["--max", "9", "--examples", "45"],
+            "--examples: expected a whole number from 10 to 44 for .* up to 9, got 45",
+        ),
+        (["--max", "9", "--fresh", "12"], "--fresh: expected a whole number from 1 to 11 for .*, got 12"),
+        (["--operations", "+/"], "operations: expected some of .*got '\\+/'"),
+        (
+            ["--examples", "480501"],
+            "--examples: expected a whole number from 10 to 480,500 for .* up to 999, got 480,501",
+        ),
+        (["--terms", "2..4", "--examples", "1000001"], "from 10 to 1,000,000 for"),
+    ],
+)
+def test_impossible_problems_are_refused_before_anything_is_made(tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    parser = addition.argparse.ArgumentParser()
+    addition.add_arguments(parser)
+    with pytest.raises(BadInput, match=message):
+        addition.run(parser.parse_args(options))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_equations_of_short_numbers(backend, tmp_path):
+    options = ["--quiet", "--examples", "300", "--epochs", "1", "--hidden", "4"]
+    assert train(tmp_path / "even", "--even-lengths", *options) == 0
+    assert train(tmp_path / "plain", *options) == 0
+    even, plain = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("even", "plain"))
+    assert (even["config"]["even_lengths"], plain["config"]["even_lengths"]) == (True, False)
+    # The equations to count errors on are the same ones.
+    totals = [[[group[1] for group in row] for row in run["mistakes"]["by_digits"]] for run in (even, plain)]
+    assert totals[0] == totals[1]
+
+
+def test_seconds_become_epochs_and_fewer_equations_where_they_must(backend, tmp_path, monkeypatch):
+    monkeypatch.setattr(addition.Job, "_speed", lambda job: 1000.0)
+    for seconds, examples, epochs in (("2.5", 250, 10), ("0.001", 10, 10)):
+        assert train(tmp_path, "--quiet", "--hidden", "3", "--seconds", seconds) == 0
+        metrics = json.loads((tmp_path / "metrics.json").read_text())
+        assert (metrics["config"]["examples"], metrics["epochs"]) == (examples, epochs)
+    # The number of examples that was given stays.
+    assert train(tmp_path, "--quiet", "--hidden", "3", "--seconds", "1", "--examples", "400") == 0
+    assert json.loads((tmp_path / "metrics.json").read_text())["epochs"] == 2
+    # What is left of a tiny problem is not repeated without end.
+    job = addition.Job(Problem("*", max_number=9), Sizes(4, 1, 44, 80, 8), 11, 0.01, 0, False)
+    assert job.within(1000, examples_given=False).sizes.epochs == addition.MOST_EPOCHS
+
+
+def test_the_speed_is_that_of_the_training(compiled_core):
+    job = addition.Job(Problem(), Sizes(4, 1, 1000, 80, 32), 11, 0.01, 0, False)
+    wide = job._replace(sizes=job.sizes._replace(hidden=100))
+    assert job._speed() > wide._speed() > 0
+
+
+# Pictures
+
+
+def test_without_matplotlib_there_are_no_pictures_and_one_line_says_so(backend, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    assert train(tmp_path, "--examples", "50", "--epochs", "1", "--hidden", "3") == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.count("No accuracy.png and errors.png: matplotlib is not installed") == 1
+    assert "pip install matplotlib" in out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.json", "model.safetensors"]
+
+
+def test_a_folder_in_the_place_of_a_picture_is_told_and_the_figures_are_there(backend, tmp_path, capsys):
+    (tmp_path / "errors.png").mkdir()
+    assert train(tmp_path, "--quiet", "--examples", "50", "--epochs", "1", "--hidden", "3") == 2
+    err = capsys.readouterr().err
+    assert "cannot write errors.png" in err
+    assert err.count("\n") == 1
+    assert (tmp_path / "metrics.json").is_file()
+    assert (tmp_path / "model.safetensors").is_file()

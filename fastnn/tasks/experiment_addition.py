@@ -180,7 +180,7 @@ def table(results: Mapping[str, Any]) -> str:
             "units x LSTM pairs": f"{row['config']['hidden']} x {1 + row['config']['layers']}",
             "parameters": f"{row['parameters']:,}",
             "epochs": f"{row['epochs']}",
-            "seconds": f"{row['training_seconds']:.0f}",
+            "CPU seconds": f"{row['training_cpu_seconds']:.0f}",
             "fresh ones right": f"{row['fresh_total'] - row['fresh_errors']:,} of {row['fresh_total']:,}",
             "share": f"{_right(row):.4f}",
             "learnt": "yes" if _right(row) >= LEARNT else "partly" if _right(row) >= PARTLY else "no",
