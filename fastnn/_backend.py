@@ -162,6 +162,8 @@ def compiled_state() -> str:
 _numpy = _load("_reference")
 _compiled, _compiled_state = _load_compiled()
 kernels: SimpleNamespace = _numpy
+#: Base class of streams, for either backend: the compiled one has a short way, and uses it only with its own programs.
+Stepper: Any = (_compiled or _numpy).Stepper
 _name, _reason = "numpy", ""
 
 

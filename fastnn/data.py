@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ._arrays import plain
+from .lowering import spread_lengths
 from .net import Net, each
 from .ops._base import Graph, Value
-from .program import Program, numbered, spread_lengths
+from .program import Program, numbered
 
 #: Bases of a program that hold integers; the others hold numbers of the model's dtype.
 INTEGERS = ("labels", "lengths")

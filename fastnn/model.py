@@ -12,7 +12,8 @@ from . import saving
 from ._parts import describe_layer
 from .layers._base import Layer
 from .layers._node import LayerCall, Node
-from .ops._base import Graph, Op, Value
+from .net import RUNTIME
+from .ops._base import Graph, Op, Shape, Value
 from .summary import summary_table
 from .trainable import Trainable
 
@@ -43,7 +44,7 @@ class Model(Trainable):
 
     Notes
     -----
-    All arrays at the border are ``(B, F)`` or ``(B, T, F)``. A layer that is called several times shares its parameters.
+    Arrays at the border are ``(B, F)`` or ``(B, T, F)``. A layer that is called several times shares its parameters.
     A model of layers that all belong to one other model shares its numbers with it: training one trains the other.
     :class:`fastnn.Sequential` is the model of layers in a row.
 
@@ -88,11 +89,11 @@ class Model(Trainable):
             )
         self.vectors, self.dtype = home, home.dtype
 
-    def build(self, graph: Graph, *sizes: tuple[int, int]) -> None:
+    def build(self, graph: Graph, *shapes: Shape) -> None:
         """Run the layers' ``build`` in the order of the calls."""
         values: dict[Node, Value] = {}
-        for node, (_, features) in zip(self.inputs, sizes, strict=True):
-            values[node] = graph.input((*node.shape[:-1], features))
+        for node, shape in zip(self.inputs, shapes, strict=True):
+            values[node] = graph.input((*node.shape[:-1], shape[-1]))
         for call in self.calls:
             result = call.layer.build(graph, *(values[node] for node in call.inputs))
             results = result if isinstance(result, tuple) else (result,)
@@ -119,6 +120,10 @@ class Model(Trainable):
         graph = self._natural_graph()
         assert graph is not None
         return [next((op for op in graph.ops if value in op.outputs), None) for value in graph.outputs]
+
+    def sequence_graph(self) -> Graph:
+        """Return the graph: its inputs say whether they have a time axis."""
+        return self.graph(*(_bound(node) for node in self.inputs))
 
     def _natural_graph(self) -> Graph | None:
         """The graph for the plainest inputs; None if nothing is known about them."""
@@ -239,8 +244,7 @@ class Model(Trainable):
         return f"{type(self).__name__}({', '.join(self.input_names)} -> {', '.join(self.output_names)}:{inner}\n)"
 
     def __getstate__(self) -> dict[str, Any]:
-        gone = {"_graphs", "_programs", "_lock", "_pending", "_zeroed", "_entry", "in_training"}
-        return {key: value for key, value in self.__dict__.items() if key not in gone}
+        return {key: value for key, value in self.__dict__.items() if key not in RUNTIME}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,13 @@ from . import _backend
 from ._arrays import check_count, plain
 from .layers._base import Layer
 from .losses import Loss, check_lengths
+from .lowering import Lowering
 from .metrics import Metric
-from .ops._base import Graph, Op, Parameter
+from .ops._base import Graph, Op, Parameter, Shape
 from .optimizers import Optimizer
-from .program import Lowering, Program, numbered
+from .program import Program, numbered
 from .seeds import next_seed
+from .streaming import Stream
 from .vectors import Vectors
 
 if TYPE_CHECKING:
@@ -27,6 +30,13 @@ if TYPE_CHECKING:
 #: Programs that a model keeps, and graphs; the least recently used goes first.
 CACHED_PROGRAMS = 32
 DTYPES = ("float32", "float64")
+#: Attributes that belong to the running process: not pickled, not copied.
+RUNTIME = frozenset(
+    (
+        *("_graphs", "_programs", "_lock", "_pending", "_zeroed", "in_training", "_entry", "_loop", "_loop_changes"),
+        *("_streams", "_carried", "_carried_batch"),
+    )
+)
 #: Purposes of programs that have a backward pass.
 TRAINING = ("train", "gradient", "fit")
 
@@ -66,11 +76,16 @@ class Net:
         self._graphs: OrderedDict[Hashable, Graph] = OrderedDict()
         self._programs: OrderedDict[Hashable, Program] = OrderedDict()
         self._lock = threading.Lock()
-        self._pending: tuple[Program, Any, dict[str, np.ndarray | None]] | None = None
+        self._pending: Any = None  # of a forward pass: program, workspace and arrays, or the short way
         self._zeroed = True
         self.in_training = False
-        # The short way of predict, for inputs just like the last one.
+        # The short ways of predict, and of forward and backward, for inputs just like the last one.
         self._entry: Callable[[Any], np.ndarray | None] | None = None
+        self._loop: Any = None
+        self._loop_changes = -1  # Parameter.changes when it was made
+        self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+        self._carried: list[np.ndarray] = []  # the states of stateful layers, and the memory for the next ones
+        self._carried_batch = 0
 
     def choose(
         self,
@@ -115,9 +130,13 @@ class Net:
 
     # -- the graph, and programs for shapes ---------------------------------------------------------------
 
-    def build(self, graph: Graph, *sizes: tuple[int, int]) -> None:
-        """Add inputs of these ranks and last sizes, ops and outputs of the whole model to an empty graph."""
+    def build(self, graph: Graph, *shapes: Shape) -> None:
+        """Add inputs of these shapes, ops and outputs of the whole model to an empty graph."""
         raise NotImplementedError  # pragma: no cover - abstract
+
+    def input_shape(self, shape: tuple[int, ...]) -> Shape:
+        """What the graph knows of an array's shape: rank and last size."""
+        return (*[None] * (len(shape) - 1), shape[-1])
 
     def last_ops(self) -> list[Op | None]:
         """Return for each output the op that gives it."""
@@ -128,18 +147,20 @@ class Net:
         raise NotImplementedError  # pragma: no cover - abstract
 
     def graph(self, *shapes: tuple[int, ...]) -> Graph:
-        """Return the graph for inputs of these shapes' ranks and last sizes."""
-        sizes = tuple((len(shape), shape[-1]) for shape in shapes)
-        graph = self._graphs.get(sizes)
+        """Return the graph for inputs of these shapes."""
+        key = tuple(self.input_shape(shape) for shape in shapes)
+        graph = self._graphs.get(key)
         if graph is None:
             graph = Graph()
-            self.build(graph, *sizes)
-            self._graphs[sizes] = graph
+            self.build(graph, *key)
+            self._graphs[key] = graph
             while len(self._graphs) > CACHED_PROGRAMS:
                 self._graphs.popitem(last=False)
         return graph
 
-    def program(self, shapes: Sequence[tuple[int, ...]], mode: str, **options: Any) -> Program:
+    def program(
+        self, shapes: Sequence[tuple[int, ...]], mode: str, carry: str = "stateful", **options: Any
+    ) -> Program:
         """Return the program for some input shapes, lowered at its first use.
 
         Parameters
@@ -147,8 +168,9 @@ class Net:
         shapes : sequence of tuple of int
             (B, F) or (B, T, F) for each input.
         mode : {"predict", "train", "evaluate", "gradient", "fit"}
-            What it is for (``"gradient"`` is ``"fit"`` without the update); ``options`` go to
-            :class:`~fastnn.program.Lowering`, each a sequence with an entry for each input or output.
+            What it is for (``"gradient"`` is ``"fit"`` without the update).
+        carry, options
+            For :class:`~fastnn.lowering.Lowering`; the options each a sequence with an entry for each input or output.
         """
         parameters = self.own_parameters if mode in TRAINING else ()
         trainable = tuple(p.trainable for p in parameters)
@@ -156,7 +178,7 @@ class Net:
         if mode == "fit" and self.optimizer is not None:  # its numbers stand in the calls, and a user may set them
             update = (self.optimizer.clipnorm, *self.optimizer.numbers())
         given = tuple(sorted((key, tuple(value)) for key, value in options.items()))
-        key = (*shapes, mode, _backend.backend(), trainable, update, len(self.layers), given)
+        key = (*shapes, mode, carry, _backend.backend(), trainable, update, len(self.layers), given)
         with self._lock:
             program = self._programs.get(key)
             if program is None:
@@ -167,7 +189,8 @@ class Net:
                     parts["optimizer"] = self.optimizer
                 graph, training = self.graph(*shapes), mode in TRAINING
                 lowering = Lowering(
-                    graph, shapes, self.dtype, training=training, wants_dx=mode == "train", **parts, **options
+                    graph, shapes, self.dtype, training=training, wants_dx=mode == "train", carry=carry, **parts,
+                    **options,
                 )
                 program = self._programs[key] = lowering.program()
                 while len(self._programs) > CACHED_PROGRAMS:
@@ -180,7 +203,9 @@ class Net:
         """Drop all bound programs, as after a change of the loss or of the layers."""
         with self._lock:
             self._programs.clear()
-        self._pending = self._entry = None
+        self._pending = self._entry = self._loop = None
+        for stream in self._streams:
+            stream.settle()
 
     def memory(self) -> dict[str, np.ndarray | None]:
         """Return the model's arrays under the names that programs use."""
@@ -223,10 +248,15 @@ class Net:
             if len(array) != batch:
                 raise ValueError(f"{label}: expected {batch} examples, as the first input has, got {len(array)}.")
         graph = self.graph(*(array.shape for array in arrays))  # raises if a layer does not take this rank
-        for (label, _), array, value in zip(given, arrays, graph.inputs, strict=True):
-            for layer in graph.checks.get(value, ()):
-                layer.check_input(array, label)
+        self.check_numbers(graph, arrays, [label for label, _ in given])
         return arrays
+
+    @staticmethod
+    def check_numbers(graph: Graph, arrays: Sequence[np.ndarray], names: Sequence[str]) -> None:
+        """Let layers that read inputs directly look at their numbers, as an embedding at its classes."""
+        for array, value, name in zip(arrays, graph.inputs, names, strict=True):
+            for layer in graph.checks.get(value, ()):
+                layer.check_input(array, name)
 
     def check_input_lengths(self, lengths: Any, arrays: Sequence[np.ndarray]) -> list[np.ndarray | None]:
         """Check the lengths of ragged inputs; several inputs need a list, tuple or dict, None for one that has none.
@@ -311,9 +341,12 @@ class Net:
             return _one_or_all([np.empty((0, *shape[1:]), self.dtype) for shape in shapes])
         if batch <= size:
             outputs = self._infer(arrays, longs)
-            if len(arrays) == len(outputs) == 1 and longs[0] is None:
+            graph = self.graph(*(array.shape for array in arrays))
+            # The short way looks at the kind of an array, not at its numbers.
+            if len(arrays) == len(outputs) == 1 and longs[0] is None and not graph.checks:
                 program = self.program([arrays[0].shape], "predict", ragged=(False,))
-                self._entry = program.entry(self.memory(), arrays[0].shape)
+                if not program.carry_bytes:
+                    self._entry = program.entry(self.memory(), arrays[0].shape)
             return _one_or_all(outputs)
         parts = [
             self._infer(
@@ -328,9 +361,11 @@ class Net:
         ragged = tuple(long is not None for long in lengths)
         program = self.program([array.shape for array in arrays], "predict", ragged=ragged)
         outputs = self._outputs(program)
+        carried = self.carry(program, len(arrays[0]))
         workspace = program.take()
-        program.run("forward", {**self._named(arrays, lengths), **outputs}, workspace)
+        program.run("forward", {**self._named(arrays, lengths), **outputs, **carried}, workspace)
         program.give(workspace)
+        self.carried_on()
         return list(outputs.values())
 
     def __call__(self, x: Any) -> Any:
@@ -359,6 +394,11 @@ class Net:
         TypeError, ValueError
             The input does not fit the model, or the batch is empty.
         """
+        if training and lengths is None and self._loop is not None and self._loop_changes == Parameter.changes:
+            y = self._loop.forward(x)
+            if y is not None:
+                self._pending = self._loop
+                return y
         arrays = self.check_inputs(x)
         longs = self.check_input_lengths(lengths, arrays)
         if len(arrays[0]) == 0:
@@ -368,20 +408,36 @@ class Net:
             return _one_or_all(self._infer(arrays, longs))
         ragged = tuple(long is not None for long in longs)
         program = self.program([array.shape for array in arrays], "train", ragged=ragged)
+        if self._prepare_loop(program, arrays, longs):
+            return self.forward(arrays[0], training=True)
         outputs = self._outputs(program)
+        carried = self.carry(program, len(arrays[0]))
         workspace = self._take_pending(program)
-        named = {**self._named(arrays, longs), **outputs}
+        named = {**self._named(arrays, longs), **outputs, **carried}
         program.run("forward", named, workspace)
+        self.carried_on()
         # The caller may write to what forward returned; a backward pass may still read the output.
         named |= {name: y.copy() for name, y in outputs.items()}
         named["state"] = self.random_state.copy()  # a fit in between draws other masks
+        named |= {name: array.copy() for name, array in carried.items()}  # a predict in between goes on from there
         self._pending = program, workspace, named
         return _one_or_all(list(outputs.values()))
+
+    def _prepare_loop(
+        self, program: Program, arrays: Sequence[np.ndarray], lengths: Sequence[np.ndarray | None]
+    ) -> bool:
+        """Make the short way for more arrays like this one, if the model and the backend have one."""
+        several = len(arrays) > 1 or len(program.output_shapes) > 1
+        if several or lengths[0] is not None or program.carry_bytes or self.graph(arrays[0].shape).checks:
+            return False
+        self._loop = program.loop(self.memory(), arrays[0].shape)
+        self._loop_changes = Parameter.changes
+        return self._loop is not None
 
     def _take_pending(self, program: Program) -> Any:
         """Reuse the workspace of the last forward pass if it ran the same program."""
         pending, self._pending = self._pending, None
-        if pending is not None:
+        if isinstance(pending, tuple):
             pending[0].give(pending[1])
         return program.take()
 
@@ -409,8 +465,13 @@ class Net:
         """
         if self._pending is None:
             raise RuntimeError("backward: expected a forward(x, training=True) before it; each serves one backward.")
-        program, workspace, named = self._pending
-        shapes = program.output_shapes
+        short = None if isinstance(self._pending, tuple) else self._pending
+        if short is not None:
+            dx = short.backward(dy, not self._zeroed)
+            if dx is not None:
+                self._zeroed, self._pending = False, None
+                return dx
+        shapes = (short.output_shape,) if short is not None else self._pending[0].output_shapes
         given = {}
         for number, (label, one) in enumerate(each(dy, self.output_names, "dy")):
             gradient = np.asarray(one)
@@ -419,6 +480,9 @@ class Net:
             if gradient.shape != shapes[number]:
                 raise ValueError(f"{label}: expected shape {shapes[number]}, the output's, got {gradient.shape}.")
             given[numbered("doutput", number, len(shapes))] = self.cast(gradient)
+        if short is not None:
+            return self.backward(given["doutput"])
+        program, workspace, named = self._pending
         count = self.n_inputs
         inputs = [named[numbered("input", k, count)] for k in range(count)]
         dx = {numbered("dinput", k, count): np.empty_like(x) for k, x in enumerate(inputs)}
@@ -430,8 +494,63 @@ class Net:
 
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to 0."""
-        self.vectors.grads[...] = 0
+        self.vectors.grads.fill(0)
         self._zeroed = True
+
+    # -- states that go on -----------------------------------------------------------------------------------
+
+    def carry(self, program: Program, batch: int) -> dict[str, np.ndarray]:
+        """The states that stateful layers go on from, and the memory that they leave theirs in; empty without such.
+
+        Raises
+        ------
+        ValueError
+            The batch has another size than the one before.
+        """
+        if not program.carry_bytes:
+            return {}
+        if self._carried and self._carried_batch != batch:
+            raise ValueError(
+                f"stateful: expected batches of {self._carried_batch} sequences, as the one before, got {batch}; their "
+                "states go on from batch to batch until reset_states()."
+            )
+        if not self._carried:
+            self._carried = [np.zeros(program.carry_bytes, np.uint8) for _ in range(2)]
+            self._carried_batch = batch
+        return {"carry_in": self._carried[0], "carry_out": self._carried[1]}
+
+    def carried_on(self) -> None:
+        """Let the next run go on from the states that the last one left."""
+        self._carried.reverse()
+
+    def reset_states(self) -> None:
+        """Let stateful layers begin new sequences: their states are 0 again, and batches may have another size."""
+        self._carried = []
+
+    def sequence_graph(self) -> Graph:
+        """Return the graph for inputs over time, as streams run it."""
+        raise NotImplementedError  # pragma: no cover - abstract
+
+    def stream(self, batch_size: int = 1) -> Stream:
+        """Begin to run the model step by step: ``step = net.stream()``, then ``y_t = step(x_t)``.
+
+        Parameters
+        ----------
+        batch_size : int
+            Sequences that run side by side.
+
+        Returns
+        -------
+        Stream
+
+        Raises
+        ------
+        ValueError
+            A layer needs the whole sequence, as a bidirectional one does, or an input has no time axis.
+        """
+        stream = Stream(self, batch_size)
+        self._streams.add(stream)
+        return stream
 
 
 def each(given: Any, names: Sequence[str], name: str) -> list[tuple[str, Any]]:

@@ -1,441 +1,18 @@
-"""A model lowered for one shape: lists of kernel calls over offsets in an arena.
-
-Lowering walks a graph once forward and once backward, asks every op for its calls, decides who writes and who adds
-where a value has several readers, drops gradients that nobody wants, fuses the loss with the activation before it, and
-packs the arrays into one arena by their lifetimes. The result holds offsets, no pointers and no numbers, so a
-:class:`Program` is immutable: any number of threads may run it, each with a workspace of its own.
-"""
+"""A program: the bound calls of a lowered graph for one shape, and memory to run them in."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from . import _backend
-from .ops._base import Call, Graph, Op, Parameter, Tensor, Value
-from .ops.custom import keep
-from .ops.dropout import DropoutOp
-from .ops.shape import MaskOp, RepeatOp
-
-if TYPE_CHECKING:
-    from .losses import Loss
-    from .metrics import Metric
-    from .optimizers import Optimizer
-
-ALIGNMENT = 64
-ITEMSIZES = {"f8": 8, "i8": 8, "u8": 8}
-#: Numbers in one value: more than any memory holds, and so few that no kernel's sizes and strides overflow 64 bits.
-LARGEST = 1 << 40
-
-
-class Lowering:
-    """Write down the calls of a graph for one shape; the :class:`~fastnn.ops._base.Context` of its ops.
-
-    Memory that is not the arena's is named: "params", "grads", "buffers", "state" (of the random numbers), "stats", and
-    for inputs and outputs "input", "dinput", "output", "doutput", "target", "labels", "weight", "lengths", with a number
-    behind where there are several (see :func:`numbered`).
-
-    Parameters
-    ----------
-    graph : Graph
-    shapes : sequence of tuple of int
-        Concrete shapes of the graph's inputs.
-    dtype : numpy.dtype
-        float32 or float64.
-    training : bool
-        Batch statistics and dropout; without it no backward pass.
-    ragged : sequence of bool
-        For each input whether lengths are given: they travel from there with the time axis.
-    wants_dx : bool
-        The gradients of the inputs are wanted.
-    losses : sequence of Loss
-        Given, one for each output, the calls of a whole step are written: forward, losses, metrics, and in training
-        backward and, with an optimizer, update.
-    loss_weights : sequence of float
-        Factors of the losses' gradients; none for 1.
-    metrics : sequence of sequence of Metric
-        For each output.
-    optimizer : Optimizer, optional
-    labels, weighted : sequence of bool
-        For each output: the targets are class numbers; there are weights of the examples.
-    """
-
-    def __init__(
-        self,
-        graph: Graph,
-        shapes: Sequence[tuple[int, ...]],
-        dtype: np.dtype,
-        *,
-        training: bool,
-        ragged: Sequence[bool] = (),
-        wants_dx: bool = False,
-        losses: Sequence[Loss] = (),
-        loss_weights: Sequence[float] = (),
-        metrics: Sequence[Sequence[Metric]] = (),
-        optimizer: Optimizer | None = None,
-        labels: Sequence[bool] = (),
-        weighted: Sequence[bool] = (),
-    ) -> None:
-        self.training = training
-        self.kernels = _backend.kernels
-        self.itemsize = dtype.itemsize
-        self._dtype = dtype
-        self._wants_dx = wants_dx
-        self._batch = shapes[0][0]
-
-        self._inputs = list(graph.inputs)
-        self._outputs = list(graph.outputs)
-        self._external = not losses  # the outputs' memory is the caller's
-        ops = _leading_to(self._outputs, graph.ops)
-        self._long = spread_lengths(self._inputs, ops, ragged)
-        for number, output in enumerate(self._outputs):
-            if losses:
-                ops, self._outputs[number] = losses[number].fuse(ops, self._outputs, number)
-            elif output in self._long:
-                self._outputs[number] = self._append(ops, MaskOp((output,)))
-            # Each output is an array of its own, with a gradient of its own.
-            if self._outputs[number] in (*self._outputs[:number], *self._inputs):
-                self._outputs[number] = self._append(ops, DropoutOp((self._outputs[number],), p=0.0))
-
-        self._shapes: dict[Value, tuple[int, ...]] = dict(zip(self._inputs, shapes, strict=True))
-        for op in ops:
-            for value, shape in zip(op.outputs, op.shapes(*(self._shapes[v] for v in op.inputs)), strict=True):
-                if math.prod(shape) > LARGEST:  # type: ignore[arg-type]
-                    raise ValueError(
-                        f"{type(op).__name__}: expected an output of at most 2**40 numbers, got shape {shape}; "
-                        "use fewer steps or smaller batches."
-                    )
-                self._shapes[value] = shape  # type: ignore[assignment]
-        self._aliases = self._find_aliases(ops)
-        self._ops = [op for op in ops if op.output not in self._aliases]
-        self._count_readers()
-        self._find_needed()
-
-        self._written: set[Parameter] = set()  # parameters whose gradient an op has written
-        self._touched: set[Parameter] = set()  # those of the op at hand
-        self._sums: list[tuple[Value, Tensor]] = []  # gradients of the op at hand that are still to be added up
-        if losses:
-            self.sections = self._write_step(losses, loss_weights, metrics, optimizer, labels, weighted)
-        else:
-            self.sections = {"forward": self._write_forward()}
-            if training:
-                self.sections["backward"] = self._write_backward()
-        if training:
-            self._keep_before_python()
-
-    # -- before the calls -----------------------------------------------------------------------------------
-
-    def _append(self, ops: list[Op], op: Op) -> Value:
-        ops.append(op)
-        if op.inputs[0] in self._long:
-            self._long[op.output] = self._long[op.inputs[0]]
-        return op.output
-
-    def _find_aliases(self, ops: list[Op]) -> dict[Value, tuple[Value, int]]:
-        """Outputs that are their input seen again: value -> (source, steps it repeats over or 0)."""
-        aliases: dict[Value, tuple[Value, int]] = {}
-        for op in ops:
-            source = op.inputs[0]
-            if isinstance(op, RepeatOp):
-                readers = [reader for reader in ops if op.output in reader.inputs]
-                if op.output not in self._outputs and all(reader.takes_repeated for reader in readers):
-                    aliases[op.output] = source, op.steps
-            elif isinstance(op, DropoutOp):
-                idle = not self.training or op.p == 0
-                root = self._root(source, aliases)
-                # A model's output is an array of its own: never its input, nor another output.
-                if idle and not (op.output in self._outputs and (root in self._inputs or root in self._outputs)):
-                    aliases[op.output] = source, 0
-                    if op.output in self._outputs:  # what is written for the source is the output
-                        self._outputs = [root if value is op.output else value for value in self._outputs]
-        return aliases
-
-    @staticmethod
-    def _root(value: Value, aliases: dict[Value, tuple[Value, int]]) -> Value:
-        while value in aliases:
-            value = aliases[value][0]
-        return value
-
-    def _count_readers(self) -> None:
-        """The values that somebody reads, an output's caller included."""
-        self._read = {self._root(value, self._aliases) for op in self._ops for value in op.inputs}
-        self._both = self._read & set(self._outputs)  # read in the model, and given to its caller
-        self._arrived: dict[Value, int] = dict.fromkeys(self._both, 1)
-
-    def _find_needed(self) -> None:
-        """The values whose gradient somebody wants: inputs if asked for, and all that depends on what is trained."""
-        self._needed: set[Value] = set(self._inputs) if self._wants_dx else set()
-        for op in self._ops:
-            trained = any(p.trainable and not p.buffer for p in op.parameters.values())
-            if trained or any(self._root(v, self._aliases) in self._needed for v in op.inputs):
-                self._needed.update(op.outputs)
-
-    # -- what an op may ask -----------------------------------------------------------------------------------
-
-    def _external_base(self, kind: str, value: Value, values: list[Value]) -> Tensor:
-        return Tensor(numbered(kind, values.index(value), len(values)), 0, self._shapes[value])
-
-    def value(self, value: Value) -> Tensor:
-        """Where a value stands."""
-        if value in self._aliases:
-            source, steps = self._aliases[value]
-            tensor = self.value(source)
-            if steps:
-                batch, features = tensor.shape
-                return tensor._replace(shape=(batch, 1, features), repeated=steps)
-            return tensor
-        if value in self._inputs:
-            return self._external_base("input", value, self._inputs)
-        if value in self._outputs and self._external:
-            return self._external_base("output", value, self._outputs)
-        return Tensor("arena", ("value", value), self._shapes[value])
-
-    def wanted(self, value: Value) -> Tensor | None:
-        """Where one of an op's several outputs stands; None if nobody reads it."""
-        return self.value(value) if value in self._read or value in self._outputs else None
-
-    def gradient(self, value: Value) -> Tensor | None:
-        """Where the gradient of an op's output stands, complete when the op's backward pass runs; None for no reader."""
-        if value in self._outputs and self._external and value not in self._both:
-            return self._external_base("doutput", value, self._outputs)
-        if value not in self._read and value not in self._outputs:
-            return None
-        return Tensor("arena", ("gradient", value), self._shapes[value])
-
-    def input_gradient(self, value: Value) -> Tensor | None:
-        """Where an op writes its input's gradient; None if nobody wants it.
-
-        The first to run of several readers writes to the gradient's own place, the others to a place of theirs,
-        added after them.
-        """
-        root = self._root(value, self._aliases)
-        if root not in self._needed:
-            return None
-        arrived = self._arrived[root] = self._arrived.get(root, 0) + 1
-        if arrived > 1:
-            tensor = Tensor("arena", ("gradient", root, arrived), self._shapes[root])
-            self._sums.append((root, tensor))
-        else:
-            tensor = self._own_gradient(root)
-        if self.value(value).repeated:
-            tensor = tensor._replace(shape=(tensor.shape[0], 1, tensor.shape[-1]))
-        return tensor
-
-    def _own_gradient(self, root: Value) -> Tensor:
-        if root in self._inputs:
-            return self._external_base("dinput", root, self._inputs)
-        return Tensor("arena", ("gradient", root), self._shapes[root])
-
-    def parameter(self, parameter: Parameter | None) -> Tensor | None:
-        """Where a parameter or buffer stands."""
-        if parameter is None:
-            return None
-        base = "buffers" if parameter.buffer else "params"
-        return Tensor(base, parameter.offset * self.itemsize, parameter.shape)
-
-    def parameter_gradient(self, parameter: Parameter | None) -> Tensor | None:
-        """Where a parameter's gradient stands; None if it is not trained."""
-        if parameter is None or not parameter.trainable:
-            return None
-        self._touched.add(parameter)
-        return Tensor("grads", parameter.offset * self.itemsize, parameter.shape)
-
-    def lengths(self, value: Value) -> Tensor | None:
-        """The lengths that travel with a value; None if all its sequences are whole."""
-        number = self._long.get(value)
-        if number is None:
-            return None
-        return Tensor(numbered("lengths", number, len(self._inputs)), 0, (self._batch,), "i8")
-
-    def saved(self, op: Op, shape: tuple[int, ...]) -> Tensor | None:
-        """What the forward pass leaves for the backward pass."""
-        return Tensor("arena", ("saved", op), shape)
-
-    def scratch(self, size: int) -> Tensor | None:
-        """Memory for the length of one call; None for none."""
-        return Tensor("arena", ("scratch", object()), (size,)) if size else None
-
-    def random_state(self) -> Tensor:
-        """(seed, step) of the random numbers."""
-        return Tensor("state", 0, (2,), "u8")
-
-    # -- the calls ---------------------------------------------------------------------------------------------
-
-    def _write_forward(self) -> list[Call]:
-        calls = [op.forward(self) for op in self._ops]
-        if self.training and any(isinstance(op, DropoutOp) for op in self._ops):
-            calls.insert(0, Call("advance_step", (self.random_state(),)))
-        return calls
-
-    def _write_step(
-        self,
-        losses: Sequence[Loss],
-        loss_weights: Sequence[float],
-        metrics: Sequence[Sequence[Metric]],
-        optimizer: Optimizer | None,
-        labels: Sequence[bool],
-        weighted: Sequence[bool],
-    ) -> dict[str, list[Call]]:
-        """The stats hold the losses in the order of the outputs, then the metrics of the first, of the second, ..."""
-        step = self._write_forward()
-        count = len(self._outputs)
-        slot = count
-        for number, (loss, output) in enumerate(zip(losses, self._outputs, strict=True)):
-            y = self.value(output)
-            is_labels = number < len(labels) and labels[number]
-            target = None if is_labels else Tensor(numbered("target", number, count), 0, y.shape)
-            classes = Tensor(numbered("labels", number, count), 0, y.shape[:-1], "i8") if is_labels else None
-            lengths = self.lengths(output)
-            weight = None
-            if number < len(weighted) and weighted[number]:
-                weight = Tensor(numbered("weight", number, count), 0, (self._batch, y.shape[1] if len(y.shape) == 3 else 1))
-            dy = self.gradient(output) if self.training and output in self._needed else None
-            step.append(loss.call(y, target, classes, weight, lengths, self._stats(number), dy))
-            factor = loss_weights[number] if loss_weights else 1.0
-            if dy is not None and factor != 1:
-                step.append(Call("scale_gradient", (dy,), (factor,)))
-            for metric in metrics[number] if metrics else ():
-                step.append(metric.call(y, target, classes, lengths, self._stats(slot), loss))
-                slot += 1
-        if self.training:
-            step += self._write_backward()
-        if optimizer is not None:
-            step += optimizer.calls()
-        return {"step": step}
-
-    @staticmethod
-    def _stats(slot: int) -> Tensor:
-        return Tensor("stats", 16 * slot, (2,), "f8")
-
-    def _write_backward(self) -> list[Call]:
-        calls: list[Call] = []
-        if self._external:  # the loss writes straight to the place where readers in the model add
-            for value in self._both & self._needed:
-                given = self._external_base("doutput", value, self._outputs)
-                calls.append(Call("copy", (given, self._own_gradient(value))))
-        for op in reversed(self._ops):
-            if not any(value in self._needed for value in op.outputs):
-                continue
-            self._touched, self._sums = set(), []
-            call = op.backward(self)
-            # A parameter read by several ops: the first to run writes, the others add.
-            again = self._touched & self._written
-            if again and again != self._touched:
-                raise ValueError(
-                    f"{type(op).__name__}: expected to share all of its parameters with another op or none, "
-                    f"got {sorted(p.name for p in again)} shared; split the op."
-                )
-            calls.append(call._replace(adds=bool(again)))
-            self._written |= self._touched
-            for root, tensor in self._sums:
-                calls.append(Call("add_gradient", (self._own_gradient(root), tensor)))
-        return calls
-
-    def _keep_before_python(self) -> None:
-        """A list with calls of a user's code begins by noting what it changes: if one raises, nothing has changed."""
-        arrays = [self.random_state()]
-        for base in ("buffers", "grads"):
-            ends = [p.offset + p.size for op in self._ops for p in op.parameters.values()
-                    if p.buffer == (base == "buffers")]  # fmt: skip
-            if ends:
-                arrays.append(Tensor(base, 0, (max(ends),)))
-        for calls in self.sections.values():
-            if any(callable(call.kernel) for call in calls):
-                calls.insert(0, Call(keep, tuple(arrays)))
-
-    # -- memory -------------------------------------------------------------------------------------------------
-
-    def _bytes(self, tensor: Tensor) -> int:
-        return math.prod(tensor.shape) * ITEMSIZES.get(tensor.dtype, self.itemsize)
-
-    def place(self) -> tuple[dict[Hashable, int], int]:
-        """Give every arena array an offset; two share memory only if their lifetimes do not meet."""
-        first: dict[Hashable, int] = {}
-        last: dict[Hashable, int] = {}
-        size: dict[Hashable, int] = {}
-        calls = [call for section in self.sections.values() for call in section]
-        for number, call in enumerate(calls):
-            for tensor in call.tensors:
-                if tensor is not None and tensor.base == "arena":
-                    key = tensor.key
-                    first.setdefault(key, number)
-                    last[key] = number
-                    size[key] = max(size.get(key, 0), self._bytes(tensor))
-        placed: list[tuple[int, int, int, int]] = []  # first, last, start, end
-        offsets: dict[Hashable, int] = {}
-        for key in sorted(size, key=lambda k: -size[k]):
-            start, length = 0, size[key]
-            neighbours = sorted((s, e) for f, l, s, e in placed if f <= last[key] and first[key] <= l)
-            for s, e in neighbours:
-                if start + length <= s:
-                    break
-                start = max(start, e)
-            end = start + -(-length // ALIGNMENT) * ALIGNMENT
-            placed.append((first[key], last[key], start, end))
-            offsets[key] = start
-        return offsets, max((end for *_, end in placed), default=0)
-
-    def program(self) -> Program:
-        """Bind the calls to an executor of the backend in use."""
-        offsets, arena_bytes = self.place()
-        bases: dict[str, int] = {"arena": 0}
-        codes = {"float": 1 if self.itemsize == 8 else 0, "f8": 1, "i8": 2, "u8": 3}
-        sections: dict[str, list[Any]] = {}
-        for name, calls in self.sections.items():
-            sections[name] = []
-            for call in calls:
-                slots: list[Any] = []
-                for tensor in call.tensors:
-                    if tensor is None:
-                        slots.append(None)
-                        continue
-                    base = bases.setdefault(tensor.base, len(bases))
-                    offset = offsets[tensor.key] if tensor.base == "arena" else tensor.key
-                    slots.append((base, offset, tensor.shape, codes[tensor.dtype], tensor.repeated))
-                sections[name].append((call.kernel, tuple(slots), call.numbers, call.adds))
-        shapes = tuple(self._shapes[value] for value in self._outputs)
-        return Program(sections, tuple(bases), arena_bytes, self._dtype, shapes, self.training)
 
 
 def numbered(kind: str, number: int, count: int) -> str:
     """Name the memory of one of a model's inputs or outputs: ``kind`` alone if there is only one."""
     return kind if count == 1 else f"{kind}{number}"
-
-
-def _leading_to(outputs: Sequence[Value], ops: Sequence[Op]) -> list[Op]:
-    """The ops that the outputs depend on: what nobody reads has no gradient, and need not run."""
-    kept: list[Op] = []
-    wanted = set(outputs)
-    for op in reversed(ops):
-        if not wanted.isdisjoint(op.outputs):
-            kept.append(op)
-            wanted.update(op.inputs)
-    return kept[::-1]
-
-
-def spread_lengths(inputs: Sequence[Value], ops: Sequence[Op], ragged: Sequence[bool]) -> dict[Value, int]:
-    """The values that lengths travel with, and the number of the input that they came with."""
-    given = {value: number for number, value in enumerate(inputs) if number < len(ragged) and ragged[number]}
-    long = {value: number for value, number in given.items() if len(value.shape) == 3}
-    for op in ops:
-        source = given if op.starts_lengths else long
-        numbers = sorted({source[value] for value in op.inputs if value in source})
-        if not numbers:
-            continue
-        if op.refuses_lengths:
-            raise ValueError(op.refuses_lengths)
-        if op.keeps_lengths:
-            if len(numbers) > 1:
-                name = type(op).__name__.removesuffix("Op")
-                raise ValueError(
-                    f"{name}: expected sequences with the lengths of one input, got those of inputs {numbers}; give "
-                    "lengths for one of them, and the others are taken as equally long."
-                )
-            long[op.output] = numbers[0]
-    return long
 
 
 class Program:
@@ -455,6 +32,10 @@ class Program:
         Shapes of what the graph returns.
     training : bool
         Whether there is a backward pass.
+    carried : sequence of (offset, shape)
+        Where the states stand, in bytes, that a run takes over from the one before.
+    carry_bytes : int
+        Their size.
     """
 
     def __init__(
@@ -465,7 +46,10 @@ class Program:
         dtype: np.dtype,
         output_shapes: tuple[tuple[int, ...], ...],
         training: bool,
+        carried: Sequence[tuple[int, tuple[int, ...]]] = (),
+        carry_bytes: int = 0,
     ) -> None:
+        self.carried, self.carry_bytes = tuple(carried), carry_bytes
         self.bases = bases
         self.output_shapes = output_shapes
         self.training = training
@@ -492,6 +76,23 @@ class Program:
         """Return the short way from one input to a new output, for :meth:`fastnn.Model.predict`."""
         places = self.bases.index("input"), self.bases.index("output")
         return self.executor.entry("forward", self.arrays(named), *places, input_shape, self.output_shapes[0])
+
+    def loop(self, named: dict[str, np.ndarray | None], input_shape: tuple[int, ...]) -> Any:
+        """Return the short way of a loop by hand on single arrays, or None; see the executor."""
+        return self.executor.loop(self.arrays(named), self._places(), input_shape, self.output_shapes[0])
+
+    def arm(
+        self,
+        stepper: Any,
+        named: dict[str, np.ndarray | None],
+        input_shape: tuple[int, ...],
+        output_shape: tuple[int, ...],
+    ) -> None:
+        """Give a stream its short way for steps of these shapes."""
+        stepper.arm(self.executor, self.arrays(named), self._places(), input_shape, output_shape)
+
+    def _places(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.bases)}
 
     def run(self, section: str, named: dict[str, np.ndarray | None], workspace: Any, accumulate: bool = False) -> None:
         """Run one list of calls."""

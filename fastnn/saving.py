@@ -208,7 +208,7 @@ def _rebuild(
             layer.parameters[name].trainable = False
         made.append(layer)
     # Sizes are believed only as far as there are numbers for them: none are drawn for a forged architecture.
-    expected = sum(p.size for layer in made for p in layer.parameters.values())
+    expected = sum(p.size for layer in made for p in layer.parameters.values() if not p.buffer)
     if expected > sum(array.size for array in tensors.values()):
         raise ValueError(f"expected tensors of {expected} numbers at least, got fewer")
     model = _assemble(architecture, made)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from .layers._base import Layer
 from .model import Model, note_checks
-from .ops._base import Graph, Op
+from .ops._base import Graph, Op, Shape, UnknownSize, Value
 from .training import check_idle
 
 
@@ -42,6 +43,7 @@ class Sequential(Model):
 
     def __init__(self, *layers: Layer, dtype: Any = "float32", seed: int | None = None) -> None:
         self._begin(dtype, seed)
+        self._counts_steps = False
         self._set_layers(list(layers))
 
     def add(self, layer: Layer) -> Sequential:
@@ -71,13 +73,13 @@ class Sequential(Model):
                 raise ValueError(f"Sequential: layer {number}: {layer!r} stands in the model twice.")
             if layer not in self.layers and any(p.data is not None for p in layer.parameters.values()):
                 raise ValueError(f"Sequential: layer {number}: {layer!r} belongs to another model.")
-        before, self.layers = self.layers, layers
+        before = self.layers, self._counts_steps
+        self.layers, self._counts_steps = layers, False
         self._graphs.clear()
         try:
-            if self.input_features is not None:
-                self._natural_graph()
+            self._natural_graph()
         except ValueError:
-            self.layers = before
+            self.layers, self._counts_steps = before
             self._graphs.clear()
             raise
         self.vectors.adopt([p for layer in layers for p in layer.parameters.values()], self._rng)
@@ -92,15 +94,26 @@ class Sequential(Model):
                 return layer.input_features
         return None
 
-    def build(self, graph: Graph, *sizes: tuple[int, int]) -> None:
+    def graph(self, *shapes: tuple[int, ...]) -> Graph:
+        """Return the graph for an input of this shape: one for each number of steps if a layer counts them."""
+        try:
+            return super().graph(*shapes)
+        except UnknownSize:
+            self._counts_steps = True
+            return super().graph(*shapes)
+
+    def input_shape(self, shape: tuple[int, ...]) -> Shape:
+        """What the graph knows of the array's shape."""
+        return (None, *shape[1:]) if self._counts_steps else super().input_shape(shape)
+
+    def build(self, graph: Graph, *shapes: Shape) -> None:
         """Chain the layers."""
-        ((ndim, features),) = sizes
-        value = graph.input((None, features) if ndim == 2 else (None, None, features))
+        value = graph.input(shapes[0])
         for number, layer in enumerate(self.layers):
             try:
                 result = layer.build(graph, value)
             except ValueError as error:
-                located = ValueError(f"layer {number}: {error}")
+                located = (UnknownSize if isinstance(error, UnknownSize) else ValueError)(f"layer {number}: {error}")
                 located.layer = number  # type: ignore[attr-defined]
                 raise located from None
             if isinstance(result, tuple):
@@ -128,23 +141,46 @@ class Sequential(Model):
 
     def last_ops(self) -> list[Op | None]:
         """Return the op that gives the output, alone in a list."""
-        graph = self._natural_graph(default=1)
-        assert graph is not None
-        return [next((op for op in graph.ops if graph.outputs[0] in op.outputs), None)]
+        graph = self._natural_graph()
+        if graph is not None:
+            return [_giver(graph, graph.outputs[0])]
+        for layer in self.layers[-1:]:  # by itself: which op a layer adds does not hang on the sizes before it
+            features = layer.input_features or 1
+            for shape in ((None, features), (None, None, features)):
+                graph = Graph()
+                with contextlib.suppress(ValueError):
+                    result = layer.build(graph, graph.input(shape))
+                    return [_giver(graph, result[0] if isinstance(result, tuple) else result)]
+        return [None]
 
-    def _natural_graph(self, default: int | None = None) -> Graph | None:
-        """The graph for vectors if the layers take them, else for sequences; None for an unknown size of input."""
-        features = self.input_features or default
+    def sequence_graph(self) -> Graph:
+        """Return the graph for sequences of vectors, or of class numbers where the first layer reads such."""
+        features = self.input_features
+        natural = self._natural_graph()
+        if natural is not None and natural.checks:
+            return natural
         if features is None:
-            return None
-        try:
-            return self.graph((1, features))
-        except ValueError as flat:
+            raise ValueError("stream: expected a model that knows the size of its input, got layers that take any.")
+        return self.graph((1, 1, features))
+
+    def _natural_graph(self) -> Graph | None:
+        """The graph for vectors if the layers take them, else for sequences; None where too few sizes are known."""
+        features = self.input_features
+        shapes: list[Shape] = [] if features is None else [(None, features), (None, None, features)]
+        if features is None and self.layers and hasattr(type(self.layers[0]), "check_input"):  # class numbers (B, T)
+            shapes = [(None, None)]
+        errors: list[ValueError] = []
+        for shape in shapes:
+            graph = Graph()
             try:
-                return self.graph((1, 1, features))
-            except ValueError as sequence:
-                # The error that matters is that of the rank which got further down the chain.
-                raise max((flat, sequence), key=lambda error: getattr(error, "layer", -1)) from None
+                self.build(graph, shape)
+                return graph
+            except ValueError as error:
+                errors.append(error)
+        if not errors or any(isinstance(error, UnknownSize) for error in errors):
+            return None
+        # The error that matters is that of the rank which got further down the chain.
+        raise max(errors, key=lambda error: getattr(error, "layer", -1)) from None
 
     def config(self) -> dict[str, Any]:
         """The model's architecture in words that JSON can hold."""
@@ -158,3 +194,8 @@ class Sequential(Model):
     def __repr__(self) -> str:
         inner = "".join(f"\n  {layer!r}" for layer in self.layers)
         return f"Sequential({inner}\n)" if inner else "Sequential()"
+
+
+def _giver(graph: Graph, value: Value) -> Op | None:
+    """The op that gives a value; None for an input."""
+    return next((op for op in graph.ops if value in op.outputs), None)

@@ -27,7 +27,7 @@ cdef extern from "<time.h>" nogil:
 
 cnp.import_array()
 
-__all__ = ["Executor"]
+__all__ = ["Executor", "Stepper"]
 
 cdef enum:
     ALIGNMENT = 64
@@ -343,19 +343,40 @@ cdef class Executor:
     def entry(self, str section, list arrays, int input, int output, tuple input_shape, tuple output_shape):
         """Return a callable for one input array; see the twin."""
         cdef Entry e = Entry.__new__(Entry)
-        cdef int i
         e.executor, e.section = self, self.sections[<int>self.numbers[section]]
         if e.section.python:
             return None
         e.arrays, e.free = list(arrays), []
         e.input, e.output = input, output
-        e.n_input, e.n_output = len(input_shape), len(output_shape)
-        e.type_number = cnp.NPY_FLOAT64 if self.is_double else cnp.NPY_FLOAT32
-        for i in range(e.n_input):
-            e.input_shape[i] = input_shape[i]
-        for i in range(e.n_output):
-            e.output_shape[i] = output_shape[i]
+        fill_format(&e.taken, input_shape, self.is_double)
+        fill_format(&e.given, output_shape, self.is_double)
         return e
+
+    def loop(self, list arrays, dict places, tuple input_shape, tuple output_shape):
+        """Return a forward and a backward pass on single arrays; see the twin."""
+        cdef Loop l = Loop.__new__(Loop)
+        l.executor = self
+        l.forth, l.back = self.sections[<int>self.numbers["forward"]], self.sections[<int>self.numbers["backward"]]
+        if l.forth.python or l.back.python:
+            return None
+        l.arrays, l.workspace = list(arrays), self.workspace()
+        l.input, l.output, l.dinput, l.doutput, l.state = (
+            places.get(name, -1) for name in ("input", "output", "dinput", "doutput", "state")
+        )
+        fill_format(&l.taken, input_shape, self.is_double)
+        fill_format(&l.given, output_shape, self.is_double)
+        self.bind(l.workspace, l.arrays)
+        if l.output >= 0 and self.reads(l.back, l.output):
+            l.kept = cnp.PyArray_EMPTY(l.given.ndim, l.given.shape, l.given.type_number, 0)
+        return l
+
+    cdef bint reads(self, section_t section, int base) noexcept:
+        """Whether calls of a section have arguments in a base."""
+        cdef int k
+        for k in range(self.first_place[base], self.first_place[base + 1]):
+            if section.first <= self.places[k].call < section.last:
+                return True
+        return False
 
     def run_slice(
         self, str section, Workspace workspace, list arrays, int64_t batch_size, tail, list gathers,
@@ -426,42 +447,7 @@ cdef class Executor:
         return position
 
 
-cdef class Entry:
-    """The short way from one array to the output of a program; made by :meth:`Executor.entry`."""
-
-    cdef Executor executor
-    cdef section_t section
-    cdef list arrays, free
-    cdef int input, output, n_input, n_output, type_number
-    cdef cnp.npy_intp[3] input_shape
-    cdef cnp.npy_intp[3] output_shape
-
-    def __call__(self, x):
-        """Return the output; None if x is not exactly what the program was bound for, or the backend has changed."""
-        cdef int i
-        cdef cnp.ndarray a
-        cdef Workspace w
-        if not cnp.PyArray_CheckExact(x) or selected[0]:
-            return None
-        a = <cnp.ndarray>x
-        if (cnp.PyArray_TYPE(a) != self.type_number or cnp.PyArray_NDIM(a) != self.n_input
-                or not cnp.PyArray_ISCARRAY_RO(a)):
-            return None
-        for i in range(self.n_input):
-            if cnp.PyArray_DIM(a, i) != self.input_shape[i]:
-                return None
-        y = cnp.PyArray_EMPTY(self.n_output, self.output_shape, self.type_number, 0)
-        if self.free:
-            w = <Workspace>self.free.pop()
-        else:
-            w = self.executor.workspace()
-            self.executor.bind(w, self.arrays)
-        self.executor.point(w, self.input, cnp.PyArray_DATA(a))
-        self.executor.point(w, self.output, cnp.PyArray_DATA(<cnp.ndarray>y))
-        with nogil:
-            self.executor.walk(self.section, w, False)
-        self.free.append(w)
-        return y
+include "program_entries.pxi"
 
 
 cdef int[4] TYPES = [cnp.NPY_FLOAT32, cnp.NPY_FLOAT64, cnp.NPY_INT64, cnp.NPY_UINT64]   # by a slot's dtype code

@@ -8,7 +8,7 @@ from _op_runs import assert_agrees, blank, cast, golden, kernels, run_embedding,
 
 from fastnn.ops._base import Graph, Parameter
 from fastnn.ops.embedding import EmbeddingOp
-from fastnn.program import Lowering
+from fastnn.lowering import Lowering
 
 pytestmark = pytest.mark.usefixtures("backend")
 

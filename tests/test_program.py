@@ -23,7 +23,7 @@ from fastnn.ops.linear import LinearOp
 from fastnn.ops.lstm import LSTMOp
 from fastnn.ops.rnn import RNNOp
 from fastnn.ops.shape import RepeatOp
-from fastnn.program import Lowering
+from fastnn.lowering import Lowering
 from fastnn.vectors import Vectors
 
 FLOAT64 = np.dtype("float64")

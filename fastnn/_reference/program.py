@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-__all__ = ["Executor"]
+__all__ = ["Executor", "Stepper"]
 
 KERNELS = {}
 for _family in (
@@ -121,6 +121,22 @@ class Executor:
         """
         return None
 
+    def loop(self, arrays, places, input_shape, output_shape):
+        """Return the short way of a loop written by hand, or None as there is none here.
+
+        It is an object with ``forward(x)``, which returns a new output, and ``backward(dy, accumulate)``, which returns
+        a new dx; either returns None for an array of another kind.
+
+        Parameters
+        ----------
+        arrays : list
+            As for :meth:`run`; those of inputs and outputs do not matter.
+        places : dict of str to int
+            Numbers among them of "input", "output", "dinput", "doutput" and "state".
+        input_shape, output_shape : tuple of int
+        """
+        return None
+
     def run_slice(
         self, section, workspace, arrays, batch_size, tail, gathers, index, position, per_epoch, stats, history, seconds
     ):
@@ -191,3 +207,29 @@ class Executor:
         flat = block.reshape(-1).view(np.uint8)[offset : offset + count]
         view = flat.view(dtype).reshape(shape)
         return np.broadcast_to(view, (shape[0], repeated, shape[2])) if repeated else view
+
+
+class Stepper:
+    """Base of streams: calls like the last one may take a short way, all others go to ``slow(x)``."""
+
+    def __call__(self, x):
+        """Run the next step or block of steps."""
+        return self.slow(x)
+
+    def arm(self, executor, arrays, places, input_shape, output_shape):
+        """Make calls with arrays of this shape the short way: there is none here.
+
+        Parameters
+        ----------
+        executor : Executor
+            Whose section "forward" runs.
+        arrays : list
+            As for :meth:`Executor.run`; "carry_in" and "carry_out" among them change places with each call.
+        places : dict of str to int
+            Numbers of the arrays by name.
+        input_shape, output_shape : tuple of int
+        """
+
+    def disarm(self):
+        """Leave the short way; return whether "carry_in" and "carry_out" have changed places meanwhile."""
+        return False

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..ops._base import Graph, Parameter, Value
-from ._node import Node, apply
+from ._node import apply
 
 
 def positive(owner: str, name: str, value: Any) -> int:

@@ -2,7 +2,7 @@
 
 A graph is a list of ops over values. An op knows its inputs, its outputs, its parameters and how shapes pass
 through it, and names the kernel call of its forward and of its backward pass. It neither computes nor allocates:
-:mod:`fastnn.program` turns the calls' symbolic tensors into offsets.
+:mod:`fastnn.lowering` turns the calls' symbolic tensors into offsets.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
 Shape = tuple[int | None, ...]
+
+
+class UnknownSize(ValueError):
+    """A layer needs a size that is known only when the model runs."""
 
 
 @dataclass(eq=False)
@@ -76,6 +80,14 @@ class Parameter:
     offset: int = -1
     home: Any = None
 
+    #: How often ``trainable`` of any parameter was set: what was prepared before may be out of date.
+    changes: ClassVar[int] = 0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "trainable":
+            Parameter.changes += 1
+        super().__setattr__(name, value)
+
     @property
     def size(self) -> int:
         """Number of elements."""
@@ -111,7 +123,7 @@ class Call(NamedTuple):
 
 
 class Context(Protocol):
-    """What an op may ask while its calls are written down (see :class:`fastnn.program.Lowering`)."""
+    """What an op may ask while its calls are written down (see :class:`fastnn.lowering.Lowering`)."""
 
     training: bool
     kernels: Any
@@ -126,6 +138,7 @@ class Context(Protocol):
     def lengths(self, value: Value) -> Tensor | None: ...
     def saved(self, op: Op, shape: tuple[int, ...]) -> Tensor | None: ...
     def scratch(self, size: int) -> Tensor | None: ...
+    def carried(self, op: Op) -> list[Tensor] | None: ...
     def random_state(self) -> Tensor: ...
 
 
@@ -143,6 +156,12 @@ class Op:
     keeps_lengths = True
     #: The inputs' second axis, (B, T), is the time axis of the output.
     starts_lengths = False
+    #: Why the op cannot run step by step, as an error's text; "" where it can: no output needs a later input.
+    refuses_streams = ""
+    #: The outputs after the first are final states, from which a next run may go on; inputs after the first start them.
+    recurrent = False
+    #: A recurrent op that goes on where the last batch ended.
+    stateful = False
     #: Why the op does not take ragged sequences, as an error's text; "" where it does.
     refuses_lengths = ""
 

@@ -42,6 +42,11 @@ class ConcatOp(Op):
     axis: int = -1
 
     @property
+    def refuses_streams(self) -> str:  # type: ignore[override]
+        """Over time only."""
+        return "it puts whole sequences one after the other" if self.refuses_lengths else ""
+
+    @property
     def refuses_lengths(self) -> str:  # type: ignore[override]
         """Over time only."""
         shape = self.inputs[0].shape

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ._base import Call, Context, Op, Shape, Tensor, Value
+from ._base import Call, Context, Op, Shape, Tensor, UnknownSize, Value
 
 
 def letters(shape: Shape) -> str:
@@ -39,6 +39,7 @@ class RepeatOp(Op):
     steps: int = 1
 
     keeps_lengths = False
+    refuses_streams = "it needs a whole sequence before it gives the first step of the next"
 
     def shape(self, *shapes: Shape) -> Shape:
         """(B, F) -> (B, steps, F)."""
@@ -53,6 +54,28 @@ class RepeatOp(Op):
         """dy -> dx, the sum over time."""
         dx = context.input_gradient(self.inputs[0])
         return Call("repeat_backward", (context.gradient(self.output), over_time(dx)))
+
+
+class BroadcastOp(Op):
+    """(B, ...) -> (B, F): the parameter p (F,), the same for every example of a batch as large as the input."""
+
+    takes_repeated = True
+    keeps_lengths = False
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """(B, ...) -> (B, F)."""
+        return (shapes[0][0], *self.parameters["p"].shape)
+
+    def forward(self, context: Context) -> Call:
+        """p -> y: one example (1, 1, F), repeated over what counts as the steps of y (1, B, F)."""
+        p, y = context.parameter(self.parameters["p"]), context.value(self.output)
+        assert p is not None
+        return Call("repeat_forward", (p._replace(shape=(1, 1, *p.shape)), y._replace(shape=(1, *y.shape))))
+
+    def backward(self, context: Context) -> Call:
+        """dy -> dp."""
+        dp = context.parameter_gradient(self.parameters["p"])
+        return Call("sum_examples", (context.gradient(self.output), dp))
 
 
 def over_time(tensor: Tensor | None) -> Tensor | None:
@@ -84,6 +107,11 @@ class SliceOp(Op):
     start: int = 0
     stop: int | None = None
     axis: int = -1
+
+    @property
+    def refuses_streams(self) -> str:  # type: ignore[override]
+        """Over time only."""
+        return "it takes steps out of whole sequences" if self.refuses_lengths else ""
 
     @property
     def refuses_lengths(self) -> str:  # type: ignore[override]
@@ -173,6 +201,7 @@ class ReshapeOp(Op):
     layer: str = "Reshape"
 
     keeps_lengths = False
+    refuses_streams = "it needs whole sequences to give their numbers another shape"
 
     @property
     def refuses_lengths(self) -> str:  # type: ignore[override]
@@ -190,7 +219,7 @@ class ReshapeOp(Op):
         free = self.target.index(-1) if -1 in self.target else None
         if None in sizes:
             if free is not None and free == len(self.target) - 1:
-                raise ValueError(
+                raise UnknownSize(
                     f"{self.layer}: expected a known number of steps to count the features from, got "
                     f"{letters(shapes[0])}; give the steps, as in Input((T, F)), or the features, as in "
                     "Reshape((T * F,))."
@@ -219,7 +248,7 @@ class ReshapeOp(Op):
     def _call(self, source: Tensor | None, lengths: Tensor | None, target: Tensor | None) -> Call:
         """Copy, and with lengths clear the padding, in either direction: the longer shape is that of the sequence."""
         if lengths is None:
-            return Call("copy", (source, target))
+            return Call("copy_values", (source, target))
         assert source is not None
         assert target is not None
         steps = max(source.shape, target.shape, key=len)

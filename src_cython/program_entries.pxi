@@ -1,0 +1,174 @@
+# The short ways from Python into a program, for arrays just like the last ones; included by program.pyx.
+#
+# At the sizes of small nets, checking arguments in Python costs more than the kernels. Each class here takes exactly one
+# kind of array and says None to all else, which then goes the long way round.
+
+cdef struct format_t:   # the one kind of array that is taken or given
+    int type_number
+    int ndim
+    cnp.npy_intp[MAX_AXES] shape
+
+
+cdef int fill_format(format_t* format, tuple shape, bint is_double) except -1:
+    cdef int i
+    format.type_number = cnp.NPY_FLOAT64 if is_double else cnp.NPY_FLOAT32
+    format.ndim = len(shape)
+    for i in range(format.ndim):
+        format.shape[i] = shape[i]
+    return 0
+
+
+cdef inline bint fits(format_t* format, object x) noexcept:
+    """Whether x is an array of this type and shape, plain in memory."""
+    cdef int i
+    if not cnp.PyArray_CheckExact(x):
+        return False
+    if (cnp.PyArray_TYPE(<cnp.ndarray>x) != format.type_number or cnp.PyArray_NDIM(<cnp.ndarray>x) != format.ndim
+            or not cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>x)):
+        return False
+    for i in range(format.ndim):
+        if cnp.PyArray_DIM(<cnp.ndarray>x, i) != format.shape[i]:
+            return False
+    return True
+
+
+cdef inline object fresh(format_t* format):
+    return cnp.PyArray_EMPTY(format.ndim, format.shape, format.type_number, 0)
+
+
+cdef class Entry:
+    """From one array to the output of a program; made by :meth:`Executor.entry`. Any number of threads may call it."""
+
+    cdef Executor executor
+    cdef section_t section
+    cdef list arrays, free
+    cdef int input, output
+    cdef format_t taken, given
+
+    def __call__(self, x):
+        """Return the output; None if x is not exactly what the program was bound for, or the backend has changed."""
+        cdef Workspace w
+        if selected[0] or not fits(&self.taken, x):
+            return None
+        y = fresh(&self.given)
+        try:
+            w = <Workspace>self.free.pop()
+        except IndexError:
+            w = self.executor.workspace()
+            self.executor.bind(w, self.arrays)
+        self.executor.point(w, self.input, cnp.PyArray_DATA(<cnp.ndarray>x))
+        self.executor.point(w, self.output, cnp.PyArray_DATA(<cnp.ndarray>y))
+        with nogil:
+            self.executor.walk(self.section, w, False)
+        self.free.append(w)
+        return y
+
+
+cdef class Loop:
+    """A training loop's forward and backward pass on single arrays; made by :meth:`Executor.loop`."""
+
+    cdef Executor executor
+    cdef section_t forth, back
+    cdef list arrays
+    cdef Workspace workspace
+    cdef int input, output, dinput, doutput, state
+    cdef format_t taken, given
+    cdef object kept               # a copy of the output, where the backward pass reads it: the caller may change his
+    cdef object x                  # held until the backward pass
+    cdef uint64_t[2] drawn         # the random state of the forward pass
+
+    @property
+    def output_shape(self):
+        """What :meth:`backward` takes."""
+        return tuple(self.given.shape[i] for i in range(self.given.ndim))
+
+    def forward(self, x):
+        """Return the output; None if x is not exactly what the program was bound for, or the backend has changed."""
+        cdef Workspace w = self.workspace
+        cdef void* random = NULL
+        if selected[0] or not fits(&self.taken, x):
+            return None
+        y = fresh(&self.given)
+        if self.state >= 0:
+            random = cnp.PyArray_DATA(<cnp.ndarray>self.arrays[self.state])
+            self.executor.point(w, self.state, random)
+        self.executor.point(w, self.input, cnp.PyArray_DATA(<cnp.ndarray>x))
+        self.executor.point(w, self.output, cnp.PyArray_DATA(<cnp.ndarray>y))
+        with nogil:
+            self.executor.walk(self.forth, w, False)
+        if self.kept is not None:
+            memcpy(cnp.PyArray_DATA(<cnp.ndarray>self.kept), cnp.PyArray_DATA(<cnp.ndarray>y),
+                   cnp.PyArray_NBYTES(<cnp.ndarray>y))
+        if random != NULL:
+            memcpy(self.drawn, random, sizeof(self.drawn))
+        self.x = x
+        return y
+
+    def backward(self, dy, bint accumulate):
+        """Return dx; None if dy is not exactly an array like the output."""
+        cdef Workspace w = self.workspace
+        if not fits(&self.given, dy):
+            return None
+        dx = fresh(&self.taken)
+        if self.kept is not None:
+            self.executor.point(w, self.output, cnp.PyArray_DATA(<cnp.ndarray>self.kept))
+        if self.state >= 0:
+            self.executor.point(w, self.state, self.drawn)
+        if self.dinput >= 0:
+            self.executor.point(w, self.dinput, cnp.PyArray_DATA(<cnp.ndarray>dx))
+        self.executor.point(w, self.doutput, cnp.PyArray_DATA(<cnp.ndarray>dy))
+        with nogil:
+            self.executor.walk(self.back, w, accumulate)
+        self.x = None
+        return dx
+
+
+cdef class Stepper:
+    """Base of streams: a step like the last one runs at once, all else goes to ``slow``; see the twin."""
+
+    cdef Executor executor
+    cdef section_t section
+    cdef list arrays
+    cdef Workspace even_steps, odd_steps   # they read the states in one memory and write to the other
+    cdef bint armed, odd
+    cdef int input, output
+    cdef format_t taken, given
+    cdef object __weakref__
+
+    def __call__(self, x):
+        """Run the next step or block of steps."""
+        cdef Workspace w
+        if not self.armed or selected[0] or not fits(&self.taken, x):
+            return self.slow(x)
+        y = fresh(&self.given)
+        w = self.odd_steps if self.odd else self.even_steps
+        self.executor.point(w, self.input, cnp.PyArray_DATA(<cnp.ndarray>x))
+        self.executor.point(w, self.output, cnp.PyArray_DATA(<cnp.ndarray>y))
+        self.executor.walk(self.section, w, False)   # so short that letting others run would cost more
+        self.odd = not self.odd
+        return y
+
+    def arm(self, Executor executor, list arrays, dict places, tuple input_shape, tuple output_shape):
+        """Make calls with arrays of this shape the short way."""
+        cdef int i
+        cdef list swapped = list(arrays)
+        self.executor, self.section = executor, executor.sections[<int>executor.numbers["forward"]]
+        if self.section.python:
+            return
+        if "carry_in" in places:
+            i = places["carry_in"]
+            swapped[i], swapped[places["carry_out"]] = arrays[places["carry_out"]], arrays[i]
+        self.arrays = [list(arrays), swapped]   # they hold what the workspaces point to
+        self.even_steps, self.odd_steps = executor.workspace(), executor.workspace()
+        executor.bind(self.even_steps, arrays)
+        executor.bind(self.odd_steps, swapped)
+        self.input, self.output = places["input"], places["output"]
+        fill_format(&self.taken, input_shape, executor.is_double)
+        fill_format(&self.given, output_shape, executor.is_double)
+        self.armed, self.odd = True, False
+
+    def disarm(self):
+        """Leave the short way; return whether the states stand in the second of the two memories now."""
+        cdef bint odd = self.armed and self.odd
+        self.armed = self.odd = False
+        return odd
