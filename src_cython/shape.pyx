@@ -10,7 +10,7 @@ from fastnn._compiled.kernel cimport args_t, launch, register
 from fastnn._compiled.simd cimport leaf
 
 __all__ = [
-    "add_gradient", "copy", "last_step_backward", "last_step_forward", "mask_padding", "repeat_backward",
+    "add_gradient", "copy_values", "last_step_backward", "last_step_forward", "mask_padding", "repeat_backward",
     "repeat_forward", "slice_backward", "slice_forward", "sum_examples",
 ]
 
@@ -73,7 +73,7 @@ cdef void _add_gradient(args_t* a, floating* _) noexcept nogil:
         dx[i] += d[i]
 
 
-cdef void _copy(args_t* a, floating* _) noexcept nogil:
+cdef void _copy_values(args_t* a, floating* _) noexcept nogil:
     memcpy(a.t[1].data, a.t[0].data, a.t[0].rows * a.t[0].cols * sizeof(floating))
 
 
@@ -127,7 +127,7 @@ cdef void _last_step_backward(args_t* a, floating* _) noexcept nogil:
             memcpy(dx + (b * T + t) * F, dy + b * F, F * sizeof(floating))
 
 
-cdef int COPY = register("copy", <void*>_copy[float], <void*>_copy[double])
+cdef int COPY_VALUES = register("copy_values", <void*>_copy_values[float], <void*>_copy_values[double])
 cdef int SLICE_FORWARD = register("slice_forward", <void*>_slice_forward[float], <void*>_slice_forward[double])
 cdef int SLICE_BACKWARD = register("slice_backward", <void*>_slice_backward[float], <void*>_slice_backward[double])
 cdef int LAST_STEP_FORWARD = register(
@@ -170,9 +170,9 @@ def add_gradient(dx, d):
     launch(ADD_GRADIENT, (dx, d))
 
 
-def copy(x, y):
+def copy_values(x, y):
     """y = x. IN x, OUT y of as many numbers, of whatever shape."""
-    launch(COPY, (x, y))
+    launch(COPY_VALUES, (x, y))
 
 
 def slice_forward(x, y, start):

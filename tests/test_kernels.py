@@ -348,7 +348,7 @@ def test_parts(shape, dtype, rng):
         part = np.full((*shape[:2], shape[-1] - start), np.nan, dtype)
         check("shape", "slice_forward", (x, part), (start,))
         check("shape", "slice_backward", (x[..., start:].copy(), np.full_like(x, np.nan)), (start,))
-    check("shape", "copy", (x, np.full((shape[0], shape[1] * shape[2]), np.nan, dtype)))
+    check("shape", "copy_values", (x, np.full((shape[0], shape[1] * shape[2]), np.nan, dtype)))
     row = rng.standard_normal((shape[0], shape[2])).astype(dtype)
     for kind in ("none", "mixed", "zero"):
         lengths = lengths_of(shape, rng, kind)

@@ -23,13 +23,26 @@ EXAMPLES = [
     fnn.ReLU(),
     fnn.Softmax(),
 ]
+#: Which shapes these take and give is the business of test_layers_shape.py.
+MOVING = [
+    fnn.Slice(1, 3),
+    fnn.Slice(-2, axis=1),
+    fnn.LastStep(),
+    fnn.Reshape(-1),
+    fnn.Reshape((2, 3)),
+    fnn.Flatten(),
+    fnn.Embedding(4, 2, padding_idx=-1),
+    fnn.Add(),
+    fnn.Multiply(),
+    fnn.Concat(axis=1),
+]
 
 
 def test_every_layer_is_looked_at():
-    assert {type(layer).__name__ for layer in EXAMPLES} == set(layers.__all__)
+    assert {type(layer).__name__ for layer in EXAMPLES + MOVING} == set(layers.__all__)
 
 
-@pytest.mark.parametrize("layer", EXAMPLES, ids=repr)
+@pytest.mark.parametrize("layer", EXAMPLES + MOVING, ids=repr)
 def test_config_and_repr_make_the_layer_again(layer):
     assert repr(type(layer)(**layer.config)) == repr(layer) == repr(eval(repr(layer), vars(fnn)))
     layer.config.clear()  # a copy

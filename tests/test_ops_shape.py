@@ -80,10 +80,10 @@ def test_add_gradient(rng, shape, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("source", "target"), [((2, 6), (2, 3, 2)), ((2, 3, 2), (2, 6)), ((3, 1, 8), (3, 8, 1))])
-def test_copy(rng, source, target, dtype):
+def test_copy_values(rng, source, target, dtype):
     x, y = normal(rng, *source).astype(dtype), blank(target, dtype)
     with unchanged(x):
-        kernels.copy(x, y)
+        kernels.copy_values(x, y)
     np.testing.assert_array_equal(y.reshape(-1), x.reshape(-1))
 
 

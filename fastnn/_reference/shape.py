@@ -5,7 +5,7 @@ import numpy as np
 from .linear import write
 
 __all__ = [
-    "add_gradient", "copy", "last_step_backward", "last_step_forward", "mask_padding", "repeat_backward",
+    "add_gradient", "copy_values", "last_step_backward", "last_step_forward", "mask_padding", "repeat_backward",
     "repeat_forward", "slice_backward", "slice_forward", "sum_examples",
 ]  # fmt: skip
 
@@ -39,7 +39,7 @@ def add_gradient(dx, d):
     dx += d
 
 
-def copy(x, y):
+def copy_values(x, y):
     """y = x. IN x, OUT y of as many numbers, of whatever shape."""
     y.reshape(-1)[...] = x.reshape(-1)
 
