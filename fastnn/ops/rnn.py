@@ -18,13 +18,13 @@ class RNNOp(RecurrentOp):
     final h_n (B, D H).
     """
 
-    activation: str = "tanh"
-
     kernel = "rnn"
     names = ("w_ih", "w_hh", "b")
     read_back = ("w_ih", "w_hh")
     states = 1
 
+    activation: str = "tanh"
+
     def numbers(self) -> tuple[float, ...]:
-        """The activation."""
+        """The activation's place."""
         return (ACTIVATIONS.index(self.activation),)
