@@ -27,6 +27,8 @@ RED = "#c00000"
 LIGHT, DARK = "#b5cfe3", "#1f5b8c"
 GRID = "#e3e3e3"
 DPI = 120
+#: So many wrong marks or fewer are drawn bold.
+FEW = 300
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -187,7 +189,11 @@ def number_plane(panels: Mapping[str, tuple[np.ndarray, np.ndarray]], largest: i
                 pairs[~wrong],
                 {"marker": "o", "color": LIGHT, "markersize": _size(250, len(pairs), 5), "mew": 0},
             ),
-            ("wrong", pairs[wrong], {"marker": "x", "color": RED, "markersize": _size(120, n_wrong, 8)}),
+            (
+                "wrong",
+                pairs[wrong],
+                {"marker": "x", "color": RED, "markersize": _size(120, n_wrong, 8), "mew": 2 if n_wrong <= FEW else 1},
+            ),
         ):
             if len(chosen):
                 (handles[label],) = axes.plot(*chosen.T, linestyle="none", label=label, clip_on=False, **style)

@@ -276,7 +276,7 @@ def test_mistakes_are_counted_where_they_are():
     right[1, 1] = False  # the tens of 15
     right[2, :2] = False  # sign and tens of -37
     right[4, 0] = False  # a blank before 0
-    mistakes = _mistakes.count(problem, equations, right)
+    mistakes = addition.count_mistakes(problem, equations, right)
     assert mistakes == {
         "by_digits": [[[1, 2], [1, 1]], [[1, 1], [0, 1]]],
         "by_place": [[0, 5], [2, 3], [0, 1]],
@@ -291,7 +291,7 @@ def test_mistakes_in_longer_equations_are_counted_by_position():
     problem = Problem("+*", (2, 3), 99)
     right = np.ones((3, problem.answer_length), bool)
     right[0, -1] = False  # the end character alone
-    mistakes = _mistakes.count(problem, ["1 + 22 * 3", "4 * 55", "1 + 1"], right)
+    mistakes = addition.count_mistakes(problem, ["1 + 22 * 3", "4 * 55", "1 + 1"], right)
     assert mistakes["by_digits"] == [[[1, 3], [0, 0]], [[0, 1], [1, 2]], [[1, 1], [0, 0]]]
     assert mistakes["by_terms"] == {"2": [0, 2], "3": [1, 1]}
     assert mistakes["by_operations"] == {"+": [0, 1], "*": [0, 1], "+*": [1, 1]}
@@ -304,7 +304,7 @@ def test_mistakes_are_printed_as_small_tables(capsys):
     problem = Problem("+-", max_number=99)
     right = np.ones((3, 4), bool)
     right[0] = [True, False, False, True]
-    _mistakes.write(Printer(False), problem, _mistakes.count(problem, ["10 - 99", "7 + 8", "50 + 50"], right))
+    _mistakes.write(Printer(False), problem, addition.count_mistakes(problem, ["10 - 99", "7 + 8", "50 + 50"], right))
     assert (
         capsys.readouterr().out
         == """\
@@ -480,7 +480,7 @@ def test_other_problems_are_trained_and_asked(backend, tmp_path, capsys, options
     parts = addition.draw(problem, 100, 40)
     score = addition.Score.of(model, parts.fresh, problem)
     assert len(score.wrong) == metrics["fresh_errors"]
-    assert _mistakes.count(problem, parts.fresh, score.right) == metrics["mistakes"]
+    assert addition.count_mistakes(problem, parts.fresh, score.right) == metrics["mistakes"]
     # Asked through the file, in free spelling, it says the same.
     assert addition.answer(model, [parts.fresh[0].replace(" ", "")]) == score.answers[:1]
     assert main(["eval", str(tmp_path / "model.safetensors"), parts.fresh[1]]) == 0

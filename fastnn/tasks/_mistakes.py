@@ -14,7 +14,7 @@ from fastnn.tasks._runs import Printer
 Count = list[int]
 
 
-def count(problem: Problem, equations: Sequence[str], right: np.ndarray) -> dict[str, Any]:
+def count_mistakes(problem: Problem, equations: Sequence[str], right: np.ndarray) -> dict[str, Any]:
     """Count a model's mistakes in groups.
 
     Parameters
@@ -87,7 +87,7 @@ def _add(group: Count, wrong: bool) -> None:
 
 
 def write(say: Printer, problem: Problem, mistakes: Mapping[str, Any]) -> None:
-    """Print what :func:`count` found as small tables; each entry is wrong/all."""
+    """Print what :func:`count_mistakes` found as small tables; each entry is wrong/all."""
     columns = ["1 digit", *(f"{n} digits" for n in range(2, problem.digits + 1))]
     if problem.terms[1] == 2:
         say("Wrong equations, by the digits of the first number (rows) and of the second:")

@@ -44,7 +44,7 @@ def write(
     best_epoch : int
         The epoch, counted from 1, whose weights were kept; 0 for none.
     problem, equations, right, mistakes
-        The fresh equations and what :func:`fastnn.tasks._mistakes.count` took and gave.
+        The fresh equations and what :func:`fastnn.tasks._mistakes.count_mistakes` took and gave.
 
     Raises
     ------

@@ -43,6 +43,7 @@ from fastnn.tasks._equations import (
     encode,
     evaluate,
 )
+from fastnn.tasks._mistakes import count_mistakes
 from fastnn.tasks._runs import BadInput
 
 __all__ = [
@@ -51,9 +52,11 @@ __all__ = [
     "Equations",
     "Pairs",
     "Problem",
+    "Score",
     "Sizes",
     "answer",
     "build_model",
+    "count_mistakes",
     "decode",
     "draw",
     "draw_pairs",
@@ -501,7 +504,7 @@ def _train(job: Job, quiet: bool, say: _runs.Printer, folder: _runs.OutputFolder
     best.restore(model)
 
     test, fresh = Score.of(model, parts.test, problem), Score.of(model, parts.fresh, problem)
-    mistakes = _mistakes.count(problem, parts.fresh, fresh.right)
+    mistakes = count_mistakes(problem, parts.fresh, fresh.right)
     say("After the training:" if best.epochs == sizes.epochs else f"After {best.epochs} epochs:")
     _show(say, parts.test[:20], test.answers[:20])
     say(f"Test: {test.char_accuracy:.5f} of the characters and {test.exact_match:.5f} of the results are right")
