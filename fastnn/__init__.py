@@ -11,7 +11,9 @@ from .callbacks import Callback, History, LearningRateScheduler, ModelCheckpoint
 from .cython_api import get_include
 from .functional import dot
 from .layers import (
+    GRU,
     LSTM,
+    RNN,
     Add,
     BatchNorm,
     Concat,
@@ -42,7 +44,9 @@ from .sequential import Sequential
 __version__ = "0.1.0"
 
 __all__ = [
+    "GRU",
     "LSTM",
+    "RNN",
     "SGD",
     "Adam",
     "Add",

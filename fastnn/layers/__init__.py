@@ -3,13 +3,15 @@
 from .activation import ReLU, Sigmoid, Softmax, Tanh
 from .dropout import Dropout
 from .embedding import Embedding
+from .gru import GRU
 from .linear import Linear
 from .lstm import LSTM
 from .merge import Add, Concat, Multiply
 from .norm import BatchNorm
+from .rnn import RNN
 from .shape import Flatten, LastStep, RepeatVector, Reshape, Slice
 
 __all__ = [
-    "LSTM", "Add", "BatchNorm", "Concat", "Dropout", "Embedding", "Flatten", "LastStep", "Linear", "Multiply", "ReLU",
-    "RepeatVector", "Reshape", "Sigmoid", "Slice", "Softmax", "Tanh",
+    "GRU", "LSTM", "RNN", "Add", "BatchNorm", "Concat", "Dropout", "Embedding", "Flatten", "LastStep", "Linear",
+    "Multiply", "ReLU", "RepeatVector", "Reshape", "Sigmoid", "Slice", "Softmax", "Tanh",
 ]  # fmt: skip

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 
-import numpy as np
-
 from .. import initializers
-from ..ops._base import Graph, Parameter, Value
+from ..ops._base import Parameter, Value
 from ..ops.lstm import LSTMOp
-from ._base import Layer, positive
+from ._recurrent import Recurrent, Weight, no_bias
 
 
-class LSTM(Layer):
+class LSTM(Recurrent):
     """Long short-term memory over a sequence.
 
     [i f g o] = x_t w_ih + h w_hh + b;  c = sigmoid(f) c + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(c)
@@ -22,17 +19,33 @@ class LSTM(Layer):
     ----------
     input_size, hidden_size : int
         I and H.
+    num_layers : int
+        L; each layer reads the states of the one below.
     bidirectional : bool
         A second set of weights reads the sequence from its end; both states stand side by side.
     return_sequences : bool
-        True gives every step's state, False the last one (for a bidirectional layer each direction's own last).
+        True gives every step's state, False the last one (for a bidirectional layer each direction's own last), of the
+        uppermost layer.
+    return_state : bool
+        Give ``(y, h_n, c_n)`` in place of ``y``, for a :class:`fastnn.Model`.
+    bias : bool
+        Whether there is a b.
+    dropout : float
+        Probability in [0, 1) that an entry of what one layer hands to the next is set to 0 in training.
+    learned_state : bool
+        Start from parameters ``h_0`` and ``c_0``, the same for every sequence, 0 at first, in place of 0.
+    stateful : bool
+        Start each batch from the states in which the last one ended.
 
     Notes
     -----
-    Input ``(B, T, I)``; output ``(B, T, D H)`` or ``(B, D H)`` with D = 2 if bidirectional, else 1. Native ``w_ih`` (I,
-    4H), ``w_hh`` (H, 4H), ``b`` (4H,), gates in the order i, f, g, o; those of the reverse direction end in ``_r``.
-    w_ih is drawn Glorot-uniform, w_hh orthogonal, b is 0 but 1 for the forget gate. The initial state is 0. PyTorch's
-    two biases are added up here.
+    Input ``(B, T, I)``; output ``(B, T, D H)`` or ``(B, D H)`` with D = 2 if bidirectional, else 1. Final states h_n
+    and c_n are ``(B, L D H)``: layer by layer, in it direction by direction, each sequence's own end. Initial ones of
+    the same shape are given by ``layer(x, h, c)`` or ``layer(x, initial_state=[h, c])``; else they are 0.
+
+    Native ``w_ih`` (I, 4H), ``w_hh`` (H, 4H), ``b`` (4H,), gates in the order i, f, g, o; those of the reverse
+    direction end in ``_r``, those of further layers in ``_l1``, ``_l1_r``, ... w_ih is drawn Glorot-uniform, w_hh
+    orthogonal, b is 0 but 1 for the forget gate. PyTorch's two biases are added up here.
 
     References
     ----------
@@ -45,61 +58,46 @@ class LSTM(Layer):
     >>> net = fnn.Sequential(fnn.LSTM(3, 5, bidirectional=True), seed=0)
     >>> net.predict(np.zeros((2, 7, 3))).shape
     (2, 7, 10)
+
+    An encoder hands its states to a decoder:
+
+    >>> source, target = fnn.Input((None, 3)), fnn.Input((None, 4))
+    >>> _, h, c = fnn.LSTM(3, 5, return_state=True)(source)
+    >>> net = fnn.Model([source, target], fnn.LSTM(4, 5)(target, initial_state=[h, c]))
+    >>> net.predict([np.zeros((2, 7, 3)), np.zeros((2, 6, 4))]).shape
+    (2, 6, 5)
     """
 
+    states = ("h", "c")
+
     def __init__(
-        self, input_size: int, hidden_size: int, bidirectional: bool = False, return_sequences: bool = True
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bidirectional: bool = False,
+        return_sequences: bool = True,
+        return_state: bool = False,
+        bias: bool = True,
+        dropout: float = 0.0,
+        learned_state: bool = False,
+        stateful: bool = False,
     ) -> None:
-        super().__init__()
-        self.input_size = positive("LSTM", "input_size", input_size)
-        self.hidden_size = H = positive("LSTM", "hidden_size", hidden_size)
-        self.bidirectional, self.return_sequences = bool(bidirectional), bool(return_sequences)
-        self._config = {
-            "input_size": self.input_size,
-            "hidden_size": H,
-            "bidirectional": self.bidirectional,
-            "return_sequences": self.return_sequences,
-        }
-        bias = partial(initializers.gate_bias, forget=1, gates=4)
-        for suffix in ("", "_r") if bidirectional else ("",):
-            for name, shape, initial in (
-                ("w_ih", (self.input_size, 4 * H), initializers.glorot_uniform),
-                ("w_hh", (H, 4 * H), initializers.orthogonal),
-                ("b", (4 * H,), bias),
-            ):
-                self.parameters[name + suffix] = Parameter(name + suffix, shape, initial)
+        super().__init__(
+            input_size, hidden_size, num_layers, bidirectional, return_sequences, return_state, bias, dropout,
+            learned_state, stateful,
+        )  # fmt: skip
 
-    @property
-    def input_features(self) -> int:
-        """I."""
-        return self.input_size
+    def weights(self, features: int) -> list[Weight]:
+        """Return w_ih, w_hh and b."""
+        H = self.hidden_size
+        return [
+            ("w_ih", (features, 4 * H), initializers.glorot_uniform),
+            ("w_hh", (H, 4 * H), initializers.orthogonal),
+            ("b", (4 * H,), partial(initializers.gate_bias, forget=1, gates=4) if self.bias else no_bias),
+        ]
 
-    def build(self, graph: Graph, *inputs: Value) -> Value:
-        """Add the op."""
-        (x,) = inputs
-        if len(x.shape) != 3:
-            raise ValueError(f"{self!r}: expected a sequence (B, T, {self.input_size}), got shape {x.letters}.")
-        if x.features != self.input_size:
-            raise ValueError(f"{self!r}: expected {self.input_size} input features, got {x.features}.")
-        op = LSTMOp((x,), self.parameters)
-        graph.add(op)
-        return op.outputs[0 if self.return_sequences else 1]
-
-    def export(self) -> dict[str, np.ndarray]:
-        """PyTorch's weight_ih_l0 (4H, I), weight_hh_l0 (4H, H), bias_ih_l0 and bias_hh_l0 (4H,)."""
-        arrays = {}
-        for suffix, torch in (("", "l0"), ("_r", "l0_reverse")) if self.bidirectional else (("", "l0"),):
-            arrays[f"weight_ih_{torch}"] = getattr(self, "w_ih" + suffix).T.copy()
-            arrays[f"weight_hh_{torch}"] = getattr(self, "w_hh" + suffix).T.copy()
-            arrays[f"bias_ih_{torch}"] = getattr(self, "b" + suffix).copy()
-            arrays[f"bias_hh_{torch}"] = np.zeros_like(arrays[f"bias_ih_{torch}"])
-        return arrays
-
-    def adopt(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The way back."""
-        native = {}
-        for suffix, torch in (("", "l0"), ("_r", "l0_reverse")) if self.bidirectional else (("", "l0"),):
-            native["w_ih" + suffix] = arrays[f"weight_ih_{torch}"].T
-            native["w_hh" + suffix] = arrays[f"weight_hh_{torch}"].T
-            native["b" + suffix] = arrays[f"bias_ih_{torch}"] + arrays[f"bias_hh_{torch}"]
-        return native
+    def op(self, inputs: tuple[Value, ...], parameters: dict[str, Parameter]) -> LSTMOp:
+        """Return the op of one layer."""
+        return LSTMOp(inputs, parameters)
