@@ -7,7 +7,7 @@ where there is no compiler. See ``README.md`` and ``docs/architecture.md``.
 from . import functional, initializers, losses, metrics, optimizers
 from ._backend import backend, use_backend
 from ._config import show_config
-from .callbacks import Callback, History, LearningRateScheduler, ModelCheckpoint
+from .callbacks import Callback, EarlyStopping, History, LearningRateScheduler, ReduceLROnPlateau
 from .cython_api import get_include
 from .functional import dot
 from .layers import (
@@ -36,6 +36,7 @@ from .layers._node import Input, Node
 from .layers.custom import CustomLayer
 from .model import Model
 from .optimizers import SGD, Adam
+from .recorders import CSVLogger, ModelCheckpoint
 from .saving import load
 from .seeds import manual_seed
 from .sequences import pad_sequences
@@ -51,10 +52,12 @@ __all__ = [
     "Adam",
     "Add",
     "BatchNorm",
+    "CSVLogger",
     "Callback",
     "Concat",
     "CustomLayer",
     "Dropout",
+    "EarlyStopping",
     "Embedding",
     "Flatten",
     "History",
@@ -68,6 +71,7 @@ __all__ = [
     "Multiply",
     "Node",
     "ReLU",
+    "ReduceLROnPlateau",
     "RepeatVector",
     "Reshape",
     "Sequential",

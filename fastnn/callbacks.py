@@ -1,12 +1,13 @@
-"""What happens between the epochs of ``fit``: history, checkpoints, schedules."""
+"""What happens between the epochs of ``fit``: history, schedules, the end of a training that no longer improves."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ._arrays import check_count
 
 if TYPE_CHECKING:
     from .model import Model
@@ -157,66 +158,241 @@ class LearningRateScheduler(Callback):
         self.model.optimizer.lr = self.schedule(epoch, self.model.optimizer.lr)
 
 
-class ModelCheckpoint(Callback):
-    """Save the model after each epoch, or after each that is better than all before.
+class Monitor(Callback):
+    """Base of the callbacks that watch one figure.
 
     Parameters
     ----------
-    path : path-like
-        The file; each save replaces it atomically.
     monitor : str
         The figure to watch.
-    save_best_only : bool
-        Save only improvements.
     mode : {"auto", "min", "max"}
         Which way is better; ``"auto"`` takes more for names that end in accuracy or exact_match, else less.
-    metadata : dict of str to str, optional
-        Kept in the file.
+    min_delta : float
+        What is better by less than this is no better.
+    """
+
+    def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
+        owner = type(self).__name__
+        if mode not in ("auto", "min", "max"):
+            raise ValueError(f"{owner}: mode: expected 'auto', 'min' or 'max', got {mode!r}.")
+        self.monitor = str(monitor)
+        self.min_delta = number(owner, "min_delta", min_delta)
+        more = mode == "max" or (mode == "auto" and self.monitor.endswith(("accuracy", "exact_match")))
+        self.sign = -1.0 if more else 1.0
+        self.best: float | None = None
+
+    def check(self, names: list[str]) -> None:
+        """Look for the figure."""
+        if self.monitor not in names:
+            cure = "; pass validation_data for it" if self.monitor.startswith("val_") else ""
+            raise ValueError(
+                f"{type(self).__name__}: monitor: expected one of {sorted(names)}, got {self.monitor!r}{cure}."
+            )
+
+    def improved(self, logs: Mapping[str, float]) -> bool:
+        """Note the figure of an epoch and return whether it is better than all before; one that is NaN never is."""
+        value = logs[self.monitor]
+        least = np.inf if self.best is None else self.sign * self.best - self.min_delta
+        if not (np.isfinite(value) and self.sign * value < least):
+            return False
+        self.best = float(value)
+        return True
+
+    def reset(self) -> None:
+        """Forget earlier trainings."""
+        self.best = None
+
+    def state(self) -> dict[str, Any]:
+        """Return the best figure so far, and what else is counted."""
+        return {"best": self.best}
+
+    def set_state(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
+        """Go on from a ``state``."""
+        for name in self.state():
+            setattr(self, name, state[name])
+
+
+class EarlyStopping(Monitor):
+    """End the training once a figure has not become better for some epochs, with the parameters of the best one.
+
+    Parameters
+    ----------
+    monitor : str
+        The figure to watch.
+    patience : int
+        Epochs without improvement after which the training ends.
+    min_delta : float
+        What is better by less than this is no better.
+    mode : {"auto", "min", "max"}
+        Which way is better; ``"auto"`` takes more for names that end in accuracy or exact_match, else less.
+    restore_best : bool
+        At the training's end, also after the last epoch, give the model the parameters and buffers of its best epoch.
+        After Ctrl-C or an error it stands where it stopped.
+    verbose : bool
+        Say in a line when training ends and what is restored.
 
     Raises
     ------
     ValueError
-        An unknown mode; from ``fit``, before the first epoch, a figure that there will not be.
-    FileNotFoundError
-        From ``fit``, before the first epoch: there is no such folder.
+        A number out of range, an unknown mode; from ``fit``, before the first epoch, a figure that there will not be.
 
     Examples
     --------
-    >>> import fastnn as fnn
-    >>> keep_best = fnn.ModelCheckpoint("best.safetensors", monitor="val_accuracy", save_best_only=True)
+    >>> import fastnn as fnn, numpy as np
+    >>> x = np.random.default_rng(0).standard_normal((40, 2))
+    >>> net = fnn.Sequential(fnn.Linear(2, 1), seed=0)
+    >>> net.compile(fnn.SGD(lr=0.1), "mse")
+    >>> stop = fnn.EarlyStopping(monitor="val_loss", patience=3, min_delta=1e-3)
+    >>> history = net.fit(x, x[:, :1], epochs=200, validation_split=0.25, verbose=0, callbacks=[stop])
+    >>> len(history.epoch) < 200
+    True
     """
 
     def __init__(
         self,
-        path: str | Path,
         monitor: str = "val_loss",
-        save_best_only: bool = False,
+        patience: int = 10,
+        min_delta: float = 0.0,
         mode: str = "auto",
-        metadata: dict[str, str] | None = None,
+        restore_best: bool = True,
+        verbose: bool = False,
     ) -> None:
-        if mode not in ("auto", "min", "max"):
-            raise ValueError(f"ModelCheckpoint: mode: expected 'auto', 'min' or 'max', got {mode!r}.")
-        self.path, self.monitor, self.save_best_only = Path(path), monitor, bool(save_best_only)
-        more = mode == "max" or (mode == "auto" and monitor.endswith(("accuracy", "exact_match")))
-        self.sign = -1.0 if more else 1.0
-        self.metadata = metadata
-        self.best: float | None = None
+        super().__init__(monitor, mode, min_delta)
+        self.patience = check_count("EarlyStopping: patience", patience)
+        self.restore_best, self.verbose = bool(restore_best), bool(verbose)
+        self.reset()
 
-    def check(self, names: list[str]) -> None:
-        """Look for the figure and the folder."""
-        if self.save_best_only and self.monitor not in names:
-            cure = "; pass validation_data for it" if self.monitor.startswith("val_") else ""
-            raise ValueError(f"ModelCheckpoint: monitor: expected one of {sorted(names)}, got {self.monitor!r}{cure}.")
-        if not self.path.parent.is_dir():
-            raise FileNotFoundError(
-                f"ModelCheckpoint: {self.path}: expected an existing folder; create {self.path.parent} first."
-            )
+    def reset(self) -> None:
+        """Forget earlier trainings."""
+        super().reset()
+        self.wait, self.best_epoch, self.last_epoch = 0, -1, -1
+        self._kept: dict[str, np.ndarray] = {}
+
+    def state(self) -> dict[str, Any]:
+        """Return the best figure so far, its epoch, the last epoch, and how long nothing has improved."""
+        counts = {"wait": self.wait, "best_epoch": self.best_epoch, "last_epoch": self.last_epoch}
+        return {**super().state(), **counts}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the best epoch's parameters and buffers, named as by ``model.state_dict()``."""
+        return dict(self._kept)
+
+    def set_state(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
+        """Go on from a ``state``; without its arrays, nothing is restored before the next improvement."""
+        super().set_state(state)
+        self._kept = dict(arrays or {})
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Save."""
-        if self.save_best_only:
-            value = logs[self.monitor]
-            if not (np.isfinite(value) and (self.best is None or self.sign * value < self.sign * self.best)):
-                return
-            self.best = value
-        self.model.save(self.path, self.metadata)
+        """Compare."""
+        self.last_epoch = epoch
+        if self.improved(logs):
+            self.wait, self.best_epoch = 0, epoch
+            if self.restore_best:
+                self._kept = self.model.state_dict()
+            return
+        self.wait += 1
+        if self.wait >= self.patience and not self.model.stop_training:
+            self.model.stop_training = True
+            self._say(f"no better {self.monitor} for {self.wait} epochs: training ends after epoch {epoch + 1}")
+
+    def on_train_end(self) -> None:
+        """Restore."""
+        history = self.model.history
+        if self._kept and self.last_epoch > self.best_epoch and history is not None and history.finished:
+            self.model.load_state_dict(self._kept)
+            self._say(f"the parameters of epoch {self.best_epoch + 1} are restored ({self.monitor}={self.best:.4g})")
+
+    def _say(self, text: str) -> None:
+        if self.verbose:
+            print(f"EarlyStopping: {text}", flush=True)
+
+
+class ReduceLROnPlateau(Monitor):
+    """Lower the learning rate once a figure has not become better for some epochs.
+
+    Parameters
+    ----------
+    monitor : str
+        The figure to watch.
+    factor : float
+        What the learning rate is multiplied by, between 0 and 1.
+    patience : int
+        Epochs without improvement after which it is lowered.
+    min_delta : float
+        What is better by less than this is no better.
+    cooldown : int
+        Epochs after a reduction that are not counted.
+    min_lr : float
+        The rate never falls below this.
+    mode : {"auto", "min", "max"}
+        Which way is better; ``"auto"`` takes more for names that end in accuracy or exact_match, else less.
+    verbose : bool
+        Print a line at each reduction.
+
+    Raises
+    ------
+    ValueError
+        A number out of range, an unknown mode; from ``fit``, before the first epoch, a figure that there will not be.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> slow_down = fnn.ReduceLROnPlateau(monitor="val_loss", factor=0.5, patience=5)
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        min_delta: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+        mode: str = "auto",
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        self.factor = number("ReduceLROnPlateau", "factor", factor)
+        if not 0 < self.factor < 1:
+            raise ValueError(f"ReduceLROnPlateau: factor: expected a number between 0 and 1, got {factor!r}.")
+        self.patience = check_count("ReduceLROnPlateau: patience", patience)
+        self.cooldown = check_count("ReduceLROnPlateau: cooldown", cooldown, least=0)
+        self.min_lr = number("ReduceLROnPlateau", "min_lr", min_lr)
+        self.verbose = bool(verbose)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget earlier trainings."""
+        super().reset()
+        self.wait = self.resting = 0
+
+    def state(self) -> dict[str, Any]:
+        """Return the best figure so far, how long nothing has improved, and the epochs left to rest."""
+        return {**super().state(), "wait": self.wait, "resting": self.resting}
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Compare."""
+        better = self.improved(logs)
+        if self.resting > 0:
+            self.resting -= 1
+            self.wait = 0
+        else:
+            self.wait = 0 if better else self.wait + 1
+        optimizer = self.model.optimizer
+        assert optimizer is not None
+        if self.wait < self.patience:
+            return
+        self.wait, self.resting = 0, self.cooldown
+        lowered = max(optimizer.lr * self.factor, self.min_lr)
+        if lowered < optimizer.lr:
+            optimizer.lr = lowered
+            if self.verbose:
+                print(f"ReduceLROnPlateau: after epoch {epoch + 1} the learning rate is {lowered:g}", flush=True)
+
+
+def number(owner: str, name: str, value: Any) -> float:
+    """Return a finite number of at least 0 as float, or raise ValueError naming it."""
+    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not real or not 0 <= value < np.inf:
+        raise ValueError(f"{owner}: {name}: expected a number of at least 0, got {value!r}.")
+    return float(value)

@@ -1,15 +1,12 @@
-"""History, checkpoints, schedules, progress."""
+"""The hooks, history, schedules, and what ends or slows a training that no longer improves."""
 
-import io
-import sys
+import json
 
 import numpy as np
 import pytest
-from _nets import mlp, state
-from tqdm import tqdm
+from _nets import assert_same_state, mlp, state
 
 import fastnn as fnn
-from fastnn import progress
 from fastnn import training
 
 
@@ -121,131 +118,6 @@ def test_a_schedule_sets_the_rate_before_each_epoch(backend, data):
         net.fit(x, y, verbose=0, callbacks=[fnn.LearningRateScheduler(lambda epoch, lr: "fast")])
 
 
-# -- checkpoints -----------------------------------------------------------------------------------
-
-
-def test_the_last_model_is_kept(backend, data, tmp_path):
-    x, y = data
-    net = compiled()
-    path = tmp_path / "last.safetensors"
-    net.fit(x, y, epochs=3, verbose=0, callbacks=[fnn.ModelCheckpoint(path, metadata={"task": "none"})])
-    other = fnn.load(path)
-    np.testing.assert_array_equal(other.vectors.params, net.vectors.params)
-    assert other.metadata == {"task": "none"}
-    assert other.epochs_done == 3
-
-
-@pytest.mark.parametrize(
-    ("monitor", "mode", "values", "kept"),
-    [
-        ("val_loss", "auto", [3, 2, 2, 1, 4], [0, 1, 3]),
-        ("val_accuracy", "auto", [0.1, 0.3, 0.3, 0.2, 0.5], [0, 1, 4]),
-        ("val_exact_match", "auto", [0.5, 0.1, 0.6], [0, 2]),
-        ("loss", "max", [1, 2, 1], [0, 1]),
-        ("val_accuracy", "min", [3, 2, 4], [0, 1]),
-        ("val_loss", "auto", [float("nan"), 2, float("nan"), float("-inf"), 1], [1, 4]),
-    ],
-)
-def test_only_the_best_is_kept(tmp_path, monitor, mode, values, kept):
-    saved = []
-    checkpoint = fnn.ModelCheckpoint(tmp_path / "m", monitor, save_best_only=True, mode=mode)
-    checkpoint.model = type("Net", (), {"save": lambda self, path, metadata: saved.append(epoch)})()
-    for epoch, value in enumerate(values):
-        checkpoint.on_epoch_end(epoch, {monitor: value})
-    assert saved == kept
-
-
-def test_a_checkpoint_is_refused_before_anything_is_trained(backend, data, tmp_path):
-    x, y = data
-    net = compiled()
-    before = state(net)
-    best = fnn.ModelCheckpoint(tmp_path / "m", save_best_only=True)
-    message = r"ModelCheckpoint: monitor: expected one of \['loss'\], got 'val_loss'; pass validation_data for it"
-    with pytest.raises(ValueError, match=message):
-        net.fit(x, y, verbose=0, callbacks=[best])
-    with pytest.raises(FileNotFoundError, match="nowhere/m: expected an existing folder; create"):
-        net.fit(x, y, verbose=0, callbacks=[fnn.ModelCheckpoint(tmp_path / "nowhere" / "m")])
-    now = state(net)
-    for key in ("params", "buffers", "hyper", "optimizer.m", "random_state", "epochs_done", "history"):
-        assert np.array_equal(now[key], before[key]), key
-    with pytest.raises(ValueError, match="mode: expected 'auto', 'min' or 'max', got 'least'"):
-        fnn.ModelCheckpoint("m", mode="least")
-
-
-# -- progress --------------------------------------------------------------------------------------
-
-
-def test_a_line_for_each_epoch(backend, data, capsys):
-    x, y = data
-    compiled().fit(x, y, epochs=5, verbose=2)
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(" - ")[0] for line in lines] == [f"epoch {k}/5" for k in range(1, 6)]
-    assert all("loss=" in line for line in lines)
-
-
-def test_the_last_epoch_of_a_stopped_training_has_its_line(backend, data, capsys):
-    x, y = data
-
-    class Enough(fnn.Callback):
-        def on_epoch_end(self, epoch, logs):
-            self.model.stop_training = epoch == 1
-
-    compiled().fit(x, y, epochs=50, verbose=2, callbacks=[Enough()])
-    assert [line.split(" - ")[0] for line in capsys.readouterr().out.splitlines()] == ["epoch 1/50", "epoch 2/50"]
-
-
-@pytest.mark.parametrize("slice_seconds", [0.0, 1e9])
-def test_a_line_now_and_then_where_there_is_no_terminal(backend, data, capsys, monkeypatch, slice_seconds):
-    """However the slices fall: without a pause a line for each slice that ends an epoch, with one only the last."""
-    x, y = data
-    monkeypatch.setattr(training, "SLICE_SECONDS", slice_seconds)
-    compiled().fit(x, y, epochs=4, batch_size=4)
-    assert [line.split(" - ")[0] for line in capsys.readouterr().out.splitlines()] == ["epoch 4/4"]
-    monkeypatch.setattr(progress.Progress, "LINE_SECONDS", 0.0)
-    compiled().fit(x, y, epochs=4, batch_size=4)
-    lines = [line.split(" - ")[0] for line in capsys.readouterr().out.splitlines()]
-    assert lines == ([f"epoch {k}/4" for k in range(1, 5)] if slice_seconds == 0 else ["epoch 4/4"])
-
-
-def test_silence(backend, data, capsys):
-    x, y = data
-    compiled().fit(x, y, epochs=2, verbose=0)
-    assert capsys.readouterr() == ("", "")
-
-
-def test_a_narrow_bar_spares_whole_figures():
-    logs = {"loss": 0.04664, "accuracy": 0.985, "exact_match": 0.929, "val_loss": 0.0482, "val_accuracy": 0.9791}
-    logs["val_exact_match"] = 0.9
-    everything = progress.fitting(logs, 200)
-    assert everything == (
-        "loss=0.0466, accuracy=0.985, exact_match=0.929, val_loss=0.0482, val_accuracy=0.979, val_exact_match=0.9"
-    )
-    assert progress.fitting(logs, len(everything)) == everything
-    assert progress.fitting(logs, len(everything) - 1) == everything.replace(" accuracy=0.985,", "")
-    assert progress.fitting(logs, 54) == "loss=0.0466, val_loss=0.0482, val_exact_match=0.9"
-    assert progress.fitting(logs, 5) == "loss=0.0466, val_loss=0.0482, val_exact_match=0.9"
-    logs = {"loss": 1.0, "accuracy": 0.5, "exact_match": 0.25}
-    assert progress.fitting(logs, 25) == "loss=1, exact_match=0.25"
-
-
-def test_a_live_bar_on_a_terminal(backend, data, monkeypatch):
-    x, y = data
-
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    screen = Terminal()
-    monkeypatch.setattr(sys, "stderr", screen)
-    monkeypatch.setattr(tqdm, "monitor_interval", 0)
-    compiled().fit(x, y, epochs=3, validation_data=(x, y))
-    text = screen.getvalue()
-    assert "\r" in text
-    assert "| epoch 3.0/3 " in text or "| epoch 3/3 " in text
-    assert "val_loss=" in text
-    assert text.endswith("\n")
-
-
 def test_a_callback_that_fails_at_the_start_is_still_ended(backend):
     calls = []
 
@@ -266,3 +138,252 @@ def test_a_callback_that_fails_at_the_start_is_still_ended(backend):
     with pytest.raises(RuntimeError, match="no room"):
         net.fit([[1.0]], [[1.0]], verbose=0, callbacks=[Fails(), Later()])
     assert calls == ["begin", "end"]
+
+
+# -- batches -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_hook_after_each_batch(backend, data, accumulate):
+    """It sees the epoch's figures so far, and does not change the numbers."""
+    x, y = data
+
+    class Watch(fnn.Callback):
+        def __init__(self):
+            self.seen = []
+
+        def on_batch_end(self, batch, logs):
+            self.seen.append((batch, logs["loss"], self.model.optimizer.updates))
+
+        def on_epoch_end(self, epoch, logs):
+            self.seen.append(("end", logs["loss"]))
+
+    watch, options = Watch(), {"epochs": 2, "batch_size": 3, "verbose": 0, "accumulate": accumulate}
+    net, plain = compiled(), compiled()
+    net.fit(x, y, callbacks=[watch], validation_data=(x, y), **options)
+    plain.fit(x, y, validation_data=(x, y), **options)
+    assert_same_state(state(net), state(plain), leave_out=["compiled"])
+    assert [entry[0] for entry in watch.seen] == [0, 1, 2, "end"] * 2
+    assert watch.seen[2][1] == watch.seen[3][1] == net.history.history["loss"][0]
+    assert watch.seen[0][1] != watch.seen[1][1]
+    assert [entry[2] for entry in watch.seen[:3]] == ([1, 2, 3] if accumulate == 1 else [0, 1, 2])
+
+
+def test_a_training_may_end_after_a_batch(backend, data):
+    x, y = data
+
+    class Enough(fnn.Callback):
+        def on_batch_end(self, batch, logs):
+            self.model.stop_training = batch == 1
+
+    net = compiled()
+    history = net.fit(x, y, epochs=3, batch_size=2, verbose=0, callbacks=[Enough()])
+    assert net.optimizer.updates == 2
+    assert history.epoch == []  # no epoch is over
+    assert history.finished
+
+
+# -- what remembers ------------------------------------------------------------------------------------
+
+
+def run(callback, values, monitor="val_loss", first=0):
+    """Feed figures to a callback as a training would, one an epoch; return what the model was like at each end."""
+    net = compiled()
+    callback.model = net
+    net.history = fnn.History()
+    net.stop_training = False
+    trace = []
+    for epoch, value in enumerate(values, start=first):
+        net.vectors.params[...] = net.vectors.buffers[...] = epoch
+        callback.on_epoch_end(epoch, {monitor: value})
+        trace.append((net.optimizer.lr, net.stop_training))
+        if net.stop_training:
+            break
+    net.history.finished = True
+    callback.on_train_end()
+    return net, trace
+
+
+@pytest.mark.parametrize(
+    ("options", "values", "epochs", "kept"),
+    [
+        ({"patience": 2}, [5, 4, 3, 4, 4, 1], 5, 2),
+        ({"patience": 1}, [5, 4, 4, 1], 3, 1),  # as good is not better
+        ({"patience": 2}, [5, 4, 5, 3, 4, 2, 9], 7, 5),  # patience begins anew; restored after the last epoch too
+        ({"patience": 2, "min_delta": 0.5}, [5, 4.6, 4.5, 4.4, 1], 3, 0),  # 5 - 4.5 is not more than 0.5
+        ({"patience": 2, "mode": "max"}, [1, 2, 1, 1, 9], 4, 1),
+        ({"patience": 2, "monitor": "val_accuracy"}, [0.1, 0.5, 0.4, 0.3, 0.9], 4, 1),
+        ({"patience": 3}, [5, float("nan"), float("-inf"), float("nan"), 1], 4, 0),
+        ({"patience": 2}, [float("nan")] * 5, 2, None),
+        ({"patience": 2, "restore_best": False}, [5, 4, 5, 5, 5], 4, None),
+        ({"patience": 9}, [3, 2, 1], 3, None),  # the last is the best
+    ],
+)
+def test_a_training_that_no_longer_improves_ends_as_at_its_best(options, values, epochs, kept):
+    net, trace = run(fnn.EarlyStopping(**options), values, options.get("monitor", "val_loss"))
+    assert len(trace) == epochs
+    assert [stop for _, stop in trace] == [False] * (epochs - 1) + [epochs < len(values)]
+    expected = epochs - 1 if kept is None else kept
+    assert all((p.data == expected).all() for p in net.own_parameters)  # buffers too
+
+
+def test_early_stopping_in_a_real_training(backend, data, capsys):
+    x, y = data
+    stop = fnn.EarlyStopping(patience=3, verbose=True)
+    net = compiled()
+    options = {"batch_size": 4, "verbose": 0, "validation_data": (x[::-1], y)}
+    history = net.fit(x, y, epochs=500, callbacks=[stop], **options)
+    losses = history.history["val_loss"]
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 4 < 500
+    assert net.evaluate(x[::-1], y)["loss"] == pytest.approx(losses[best], rel=1e-12)  # parameters and buffers
+    again = compiled()
+    again.fit(x, y, epochs=best + 1, **options)
+    np.testing.assert_array_equal(net.vectors.params, again.vectors.params)
+    np.testing.assert_array_equal(net.vectors.buffers, again.vectors.buffers)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"EarlyStopping: no better val_loss for 3 epochs: training ends after epoch {best + 4}"
+    assert second.startswith(f"EarlyStopping: the parameters of epoch {best + 1} are restored (val_loss=")
+    # A new training begins anew; otherwise the old best would end it after 3 epochs.
+    fresh, used = compiled(seed=2), compiled(seed=2)
+    fresh.fit(x, y, epochs=60, callbacks=[fnn.EarlyStopping(patience=3)], **options)
+    used.fit(x, y, epochs=60, callbacks=[stop], **options)
+    assert_same_state(state(used), state(fresh), leave_out=["compiled"])
+
+
+def test_nothing_is_restored_after_a_training_that_was_broken_off(backend, data):
+    x, y = data
+
+    class Impatient(fnn.Callback):
+        def on_epoch_end(self, epoch, logs):
+            if epoch == 4:
+                raise KeyboardInterrupt
+
+    stop = fnn.EarlyStopping("loss", mode="max", patience=9)  # the first epoch is the best
+    net, plain = compiled(), compiled()
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(x, y, epochs=9, verbose=0, callbacks=[stop, Impatient()])
+    assert stop.best_epoch < 4
+    plain.fit(x, y, epochs=5, verbose=0)
+    np.testing.assert_array_equal(net.vectors.params, plain.vectors.params)
+
+
+@pytest.mark.parametrize(
+    ("options", "values", "rates"),
+    [
+        ({"patience": 2}, [5, 4, 4, 4, 3, 3, 3, 3, 3], [0, 0, 0, 1, 1, 1, 2, 2, 3]),
+        ({"patience": 1}, [5, 5, 5, 4], [0, 1, 2, 2]),
+        ({"patience": 1, "cooldown": 2}, [5, 5, 5, 5, 5, 5], [0, 1, 1, 1, 2, 2]),
+        ({"patience": 2, "min_delta": 1.0}, [5, 4.5, 4.0, 2], [0, 0, 1, 1]),
+        ({"patience": 2, "mode": "max"}, [1, 2, 1, 1], [0, 0, 0, 1]),
+        ({"patience": 1}, [float("nan"), float("inf"), 5, 4], [1, 2, 2, 2]),
+    ],
+)
+def test_the_rate_falls_on_a_plateau(options, values, rates):
+    _, trace = run(fnn.ReduceLROnPlateau(factor=0.5, **options), values)
+    np.testing.assert_allclose([rate for rate, _ in trace], [0.01 * 0.5**k for k in rates], rtol=1e-12)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("cooldown", [0, 1, 3])
+@pytest.mark.parametrize("patience", [1, 2, 5])
+def test_the_plateau_is_torchs(rng, patience, cooldown):
+    """Torch lowers the rate after more than ``patience`` bad epochs, this and Keras's after ``patience``."""
+    torch = pytest.importorskip("torch")
+    values = rng.integers(0, 40, 80) / 4 + np.linspace(8, 0, 80)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.01)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.3, patience=patience - 1, threshold=0.3, threshold_mode="abs", cooldown=cooldown,
+        min_lr=1e-5, eps=0,
+    )  # fmt: skip
+    expected = []
+    for value in values:
+        theirs.step(value)
+        expected.append(optimizer.param_groups[0]["lr"])
+    ours = fnn.ReduceLROnPlateau(factor=0.3, patience=patience, min_delta=0.3, cooldown=cooldown, min_lr=1e-5)
+    _, trace = run(ours, values)
+    np.testing.assert_allclose([rate for rate, _ in trace], expected, rtol=1e-12)
+    assert expected[-1] < 0.01
+
+
+def test_the_plateau_in_a_real_training(backend, data, capsys):
+    x, y = data
+    net = compiled()
+    plateau = fnn.ReduceLROnPlateau("loss", factor=0.5, patience=1, mode="max", min_lr=0.002, verbose=True)
+    net.fit(x, y, epochs=40, verbose=0, callbacks=[plateau])  # a loss that falls is no better where more is better
+    assert net.optimizer.lr == 0.002
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].endswith("the learning rate is 0.002")
+    assert all(line.startswith("ReduceLROnPlateau: after epoch ") for line in lines)
+
+
+@pytest.mark.parametrize("make", [
+    lambda: fnn.EarlyStopping(patience=3),
+    lambda: fnn.ReduceLROnPlateau(factor=0.5, patience=3, cooldown=1),
+])  # fmt: skip
+@pytest.mark.parametrize("at", range(1, 9))
+def test_what_is_remembered_goes_through_json(make, at, rng):
+    """Broken off after any epoch, and taken up by a new callback: the same as if nothing had been."""
+    values = rng.integers(0, 9, 9).astype(float)
+    whole, first, second = make(), make(), make()
+    net, expected = run(whole, values)
+    _, before = run(first, values[:at])
+    if before[-1][1]:
+        return  # it had ended already
+    held = first.arrays()
+    second.set_state(json.loads(json.dumps(first.state())), held)
+    assert all(np.array_equal(second.arrays()[name], array) for name, array in held.items())
+    assert second.state() == first.state()
+    resumed, after = run(second, values[at:], first=at)
+    if isinstance(whole, fnn.EarlyStopping):
+        assert before + after == expected
+        for parameter, other in zip(resumed.own_parameters, net.own_parameters, strict=True):
+            np.testing.assert_array_equal(parameter.data, other.data)
+    else:  # the rate is the optimizer's to keep
+        factor = before[-1][0] / 0.01
+        np.testing.assert_allclose([rate * factor for rate, _ in after], [rate for rate, _ in expected[at:]])
+
+
+def test_a_training_that_goes_on_keeps_what_the_callbacks_remember(backend, data):
+    x, y = data
+    whole, parts = compiled(), compiled()
+    options = {"validation_data": (x[::-1], y), "verbose": 0, "batch_size": 4}
+    whole.fit(x, y, epochs=100, callbacks=[fnn.EarlyStopping(patience=4)], **options)
+    stop, epoch = fnn.EarlyStopping(patience=4, restore_best=False), 0
+    while epoch < 100 and not parts.stop_training:
+        stop.restore_best = False
+        parts.fit(x, y, epochs=epoch + 1, initial_epoch=epoch, callbacks=[stop], **options)
+        epoch += 1
+    assert epoch == len(whole.history.epoch) < 100
+    assert stop.best_epoch == int(np.argmin(whole.history.history["val_loss"]))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: fnn.EarlyStopping(patience=0), "EarlyStopping: patience: expected an integer of at least 1, got 0"),
+        (lambda: fnn.EarlyStopping(min_delta=-1), "EarlyStopping: min_delta: expected a number of at least 0, got -1"),
+        (lambda: fnn.EarlyStopping(mode="best"), "EarlyStopping: mode: expected 'auto', 'min' or 'max', got 'best'"),
+        (lambda: fnn.ReduceLROnPlateau(factor=1.0), r"factor: expected a number between 0 and 1, got 1\.0"),
+        (lambda: fnn.ReduceLROnPlateau(factor="a"), "factor: expected a number of at least 0, got 'a'"),
+        (lambda: fnn.ReduceLROnPlateau(cooldown=-1), "cooldown: expected an integer of at least 0, got -1"),
+        (lambda: fnn.ReduceLROnPlateau(min_lr=np.nan), "min_lr: expected a number of at least 0, got nan"),
+    ],
+)
+def test_arguments_of_callbacks(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("kind", [fnn.EarlyStopping, fnn.ReduceLROnPlateau])
+def test_a_figure_that_there_is_not(data, kind):
+    x, y = data
+    net = compiled()
+    before = state(net)
+    for callback, message in [
+        (kind(), rf"{kind.__name__}: monitor: expected one of \['loss'\], got 'val_loss'; pass validation_data for it"),
+        (kind("accuracy"), rf"{kind.__name__}: monitor: expected one of \['loss'\], got 'accuracy'\."),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            net.fit(x, y, verbose=0, callbacks=[callback])
+    assert_same_state(state(net), before)
