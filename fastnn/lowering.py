@@ -111,7 +111,8 @@ class Lowering:
         self._shapes: dict[Value, tuple[int, ...]] = dict(zip(self._inputs, shapes, strict=True))
         for op in ops:
             given = (self._shapes.get(value, value.shape) for value in op.inputs)
-            for value, shape in zip(op.outputs, op.shapes(*given), strict=True):
+            for value, free in zip(op.outputs, op.shapes(*given), strict=True):
+                shape = free if op.inputs else (self._batch, *free[1:])
                 if math.prod(shape) > LARGEST:  # type: ignore[arg-type]
                     raise ValueError(
                         f"{type(op).__name__}: expected an output of at most 2**40 numbers, got shape {shape}; "
@@ -148,6 +149,8 @@ class Lowering:
         """Outputs that are their input seen again: value -> (source, steps it repeats over or 0)."""
         aliases: dict[Value, tuple[Value, int]] = {}
         for op in ops:
+            if not op.inputs:
+                continue
             source = op.inputs[0]
             if isinstance(op, RepeatOp):
                 readers = [reader for reader in ops if op.output in reader.inputs]

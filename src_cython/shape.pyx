@@ -48,9 +48,8 @@ cdef void _repeat_backward(args_t* a, floating* _) noexcept nogil:
 
 
 cdef void _sum_examples(args_t* a, floating* _) noexcept nogil:
-    # IN dy (B, F), OUT dp (F,) or NULL
-    if a.t[1].data != NULL:
-        leaf(sizeof(floating)).col_sum(a.t[0].data, a.t[0].rows, a.t[0].cols, a.t[1].data, a.accumulate)
+    # IN dy (B, F), OUT dp (F,)
+    leaf(sizeof(floating)).col_sum(a.t[0].data, a.t[0].rows, a.t[0].cols, a.t[1].data, a.accumulate)
 
 
 cdef void _mask_padding(args_t* a, floating* _) noexcept nogil:
@@ -153,10 +152,7 @@ def repeat_backward(dy, dx):
 
 
 def sum_examples(dy, dp, accumulate=False):
-    """dp = sum over b of dy_b: the gradient of a parameter that every example reads.
-
-    IN dy (B, F). OUT dp (F,), or None where it is not trained.
-    """
+    """dp = sum over b of dy_b: the gradient of a parameter that every example reads. IN dy (B, F), OUT dp (F,)."""
     launch(SUM_EXAMPLES, (dy, dp), (), accumulate)
 
 

@@ -21,12 +21,8 @@ def repeat_backward(dy, dx):
 
 
 def sum_examples(dy, dp, accumulate=False):
-    """dp = sum over b of dy_b: the gradient of a parameter that every example reads.
-
-    IN dy (B, F). OUT dp (F,), or None where it is not trained.
-    """
-    if dp is not None:
-        write(dp, dy.sum(axis=0), accumulate)
+    """dp = sum over b of dy_b: the gradient of a parameter that every example reads. IN dy (B, F), OUT dp (F,)."""
+    write(dp, dy.sum(axis=0), accumulate)
 
 
 def mask_padding(x, lengths, y):

@@ -165,9 +165,7 @@ class Recurrent(Layer):
         x, states = inputs[0], inputs[1:]
         self._check_inputs(x, states)
         if self.learned_state:
-            states = tuple(
-                graph.add(BroadcastOp((x,), {"p": self.parameters[f"{state}_0"]})) for state in self.states
-            )
+            states = tuple(graph.add(BroadcastOp((), {"p": self.parameters[f"{name}_0"]})) for name in self.states)
         width = self.directions * self.hidden_size
         value, final = x, []
         for layer in range(self.num_layers):

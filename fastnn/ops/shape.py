@@ -57,14 +57,11 @@ class RepeatOp(Op):
 
 
 class BroadcastOp(Op):
-    """(B, ...) -> (B, F): the parameter p (F,), the same for every example of a batch as large as the input."""
-
-    takes_repeated = True
-    keeps_lengths = False
+    """The parameter p (F,) for every example of a batch, (B, F); no inputs."""
 
     def shape(self, *shapes: Shape) -> Shape:
-        """(B, ...) -> (B, F)."""
-        return (shapes[0][0], *self.parameters["p"].shape)
+        """-> (B, F)."""
+        return (None, *self.parameters["p"].shape)
 
     def forward(self, context: Context) -> Call:
         """p -> y: one example (1, 1, F), repeated over what counts as the steps of y (1, B, F)."""
