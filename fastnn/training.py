@@ -55,8 +55,8 @@ def compile_model(model: Net, optimizer: Any, loss: Any, names: Any, loss_weight
 
 def each_metrics(names: Any, outputs: Sequence[str]) -> list[Any]:
     """Return the metrics of each output: a plain list is for all of them."""
-    if isinstance(names, str):
-        raise ValueError(f"metrics: expected a list of names, got {names!r}; write [{names!r}].")
+    if isinstance(names, str) or callable(names):
+        raise ValueError(f"metrics: expected a list, got {names!r}; write [...] around it.")
     if names is None:
         return [()] * len(outputs)
     if isinstance(names, Mapping):

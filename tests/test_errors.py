@@ -260,7 +260,7 @@ WRONG_COMPILE = [
     ({"loss": fnn.losses.MSE}, r"loss: expected a Loss .*; make an object of it, MSE\(\)\."),
     ({"loss": "sparse_categorical_crossentropy"}, r"; categorical_crossentropy takes class numbers too\."),
     ({"metrics": ["f1"]}, r"metrics: expected names out of \['accuracy', 'exact_match'\] or functions, got 'f1'"),
-    ({"metrics": "accuracy"}, r"metrics: expected a list of names, got 'accuracy'; write \['accuracy'\]"),
+    ({"metrics": "accuracy"}, r"metrics: expected a list, got 'accuracy'; write \[\.\.\.\] around it"),
     ({"loss": "cross_entropy"}, r"cross_entropy: expected logits, got a model that ends in Softmax; use categorical"),
     ({"loss": "binary_crossentropy"}, r"binary_crossentropy: expected a model that ends in Sigmoid, .* mse takes any"),
 ]
