@@ -259,7 +259,7 @@ class _Fit:
             with self.interrupt:  # what was done is written down before Ctrl-C can end it all
                 rows = passes.advance()
                 lost = np.flatnonzero(~np.isfinite(rows[:, 0]))
-                rows = rows[: lost[0] + 1] if len(lost) else rows
+                rows = rows[: lost[0] + 1] if len(lost) else rows  # what was run after it is not worth a line
                 if self.checker is None:
                     self._record(first + finished, rows)
             self._batch_ended()
@@ -271,7 +271,8 @@ class _Fit:
             else:
                 self._alive(passes.running()[0], first + finished)
             logs = self.history.last() or dict(zip(self.names, passes.running().tolist(), strict=False))
-            self.progress.update(first + passes.epochs, logs, len(rows) > 0, self.examples + passes.examples)
+            done = first + (finished if model.stop_training else passes.epochs)
+            self.progress.update(done, logs, len(rows) > 0, self.examples + passes.examples)
             self.interrupt.deliver()
             if model.stop_training:
                 break

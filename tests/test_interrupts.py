@@ -51,6 +51,56 @@ def test_a_nan_is_reported_in_its_epoch(backend):
     assert np.isfinite(history.history["loss"][0])
 
 
+@pytest.mark.parametrize("how", ["slices", "batches"])
+def test_the_history_ends_with_the_first_nan(backend, monkeypatch, how, capsys):
+    """Also where the epochs after it ran in the same slice."""
+    monkeypatch.setattr(training, "SLICE_SECONDS", 1e9)
+    net = fnn.Sequential(fnn.Linear(1, 1), dtype="float64", seed=0)
+    net.compile(fnn.SGD(lr=1e200), "mse")
+    x, y = np.ones((4, 1)), np.zeros((4, 1))
+    given = {"x": x, "y": y} if how == "slices" else {"x": [(x, y)], "steps_per_epoch": 1}
+    with pytest.warns(RuntimeWarning, match=r"in epoch 2 and"), np.errstate(all="ignore"):
+        net.fit(**given, epochs=50)
+    losses = net.history.history["loss"]
+    assert np.isfinite(losses).tolist() == [True, False]
+    assert net.history.epoch == [0, 1]
+    assert net.epochs_done == 2
+    assert not capsys.readouterr().out.startswith("epoch 50")
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_ctrl_c_between_batches(backend, data, monkeypatch, accumulate):
+    """The signal comes while the second batch runs: the model stands at its last whole update."""
+    x, y = data
+    net, plain = (addition_net(dropout=0.3) for _ in range(2))
+    for some in (net, plain):
+        some.compile(fnn.Adam(lr=0.02), "categorical_crossentropy")
+    ran = []
+    original = passes.run_batch if accumulate == 1 else passes.accumulate_gradient
+
+    def noisy(*arguments):
+        sums = original(*arguments)
+        ran.append(1)
+        if len(ran) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return sums
+
+    monkeypatch.setattr(passes, original.__name__, noisy)
+    batches = [(x[k : k + 3], y[k : k + 3]) for k in (0, 3, 6)]
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(batches, epochs=4, verbose=0, accumulate=accumulate)
+    assert len(ran) == 2
+    monkeypatch.undo()
+    if accumulate == 1:
+        for batch in batches[:2]:
+            plain.train_on_batch(*batch)
+    assert net.optimizer.updates == plain.optimizer.updates == (2 if accumulate == 1 else 0)
+    np.testing.assert_array_equal(net.vectors.params, plain.vectors.params)
+    assert not net.vectors.grads.any()
+    assert not net.in_training
+    net.fit(batches, epochs=1, verbose=0, accumulate=accumulate)
+
+
 def test_keyboard_interrupt_from_a_callback(backend, data):
     x, y = data
 

@@ -11,8 +11,8 @@ import fastnn as fnn
 MODULES = ["functional", "initializers", "losses", "metrics", "optimizers"]
 #: What a user calls on a model; the other methods are the house's own.
 METHODS = [
-    "predict", "forward", "backward", "zero_grad", "compile", "fit", "evaluate", "state_dict", "load_state_dict",
-    "save", "summary", "add",
+    "predict", "forward", "backward", "zero_grad", "compile", "fit", "evaluate", "train_on_batch", "test_on_batch",
+    "state_dict", "load_state_dict", "save", "summary", "add",
 ]  # fmt: skip
 
 
