@@ -172,7 +172,7 @@ def test_a_task_is_imported_only_when_asked_for(environment):
         (["train", "addition", "--terms", "1"], ["--terms", "from 2 to 9", "'1'"]),
         (["train", "addition", "--terms", "2-4"], ["--terms", "expected 2..4", "'2-4'"]),
         (["train", "addition", "--max", "0"], ["--max", "from 1 to 999,999", "'0'"]),
-        (["train", "addition", "--max", "2"], ["only 6 such equations", "at least 13", "larger --max"]),
+        (["train", "addition", "--max", "2"], ["only 6 such equations", "at least 12", "larger --max"]),
         (["train", "addition", "--seconds", "5", "--epochs", "3"], ["--epochs", "not allowed with", "--seconds"]),
         (["train", "addition", "--seconds", "-1"], ["--seconds", "positive number"]),
         (["train", "addition", "--hidden", "0"], ["--hidden", "from 1 to 1,024"]),

@@ -500,7 +500,7 @@ def test_a_small_problem_has_small_sets(backend, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--max", "3"], "only 10 such equations, .*expected at least 13.*Take a larger --max or more --terms"),
+        (["--max", "3"], "only 10 such equations, .*expected at least 12.*Take a larger --max or more --terms"),
         (
             ["--max", "9", "--examples", "45"],
             "--examples: expected a whole number from 10 to 44 for .* up to 9, got 45",
