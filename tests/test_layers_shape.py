@@ -297,7 +297,10 @@ WRONG_NUMBERS = [
 def test_numbers_that_name_no_class_are_refused_everywhere(backend, x, error, message):
     net = chain(fnn.Embedding(5, 2), fnn.LSTM(2, 1, return_sequences=False), dtype="float32")
     net.compile("sgd", "mse")
-    net.predict(np.zeros(x.shape[:2], np.float32))  # from now on there is a short way for just such arrays
+    good = np.zeros(x.shape[:2], np.float32)
+    for _ in range(2):  # a short way for just such arrays would look at no numbers
+        net.predict(good)
+        net.backward(net.forward(good, training=True))
     y, before = np.zeros((len(x), 1)), net.state_dict()
     for call in (
         lambda: net.predict(x),
@@ -310,6 +313,15 @@ def test_numbers_that_name_no_class_are_refused_everywhere(backend, x, error, me
             call()
     for name, array in net.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
+
+
+def test_class_numbers_step_by_step(backend):
+    net = chain(fnn.Embedding(5, 2), fnn.LSTM(2, 3))
+    stream, x = net.stream(), np.array([[1.0, 4.0, 0.0]])
+    steps = [stream(x[:, t]) for t in range(3)]
+    assert_close(np.stack(steps, axis=1), net.predict(x), 1e-12)
+    with pytest.raises(IndexError, match=r"\[0, 0\]: expected a class number from 0 to 4 .*got 5"):
+        stream(np.array([5.0]))
 
 
 def test_lengths_begin_at_an_embedding(backend, rng):

@@ -135,9 +135,9 @@ class Reshape(Layer):
 
     Notes
     -----
-    Input ``(B, F)`` or ``(B, T, F)``, output ``(B, *shape)``. To features, -1 needs inputs of a known time: give the
-    number itself in a Sequential that takes sequences. Ragged sequences are taken to ``(F,)`` with zeros as their
-    padding; other steps of them are refused, for their lengths do not fit those.
+    Input ``(B, F)`` or ``(B, T, F)``, output ``(B, *shape)``. -1 for the features needs a known number of steps: an
+    ``Input((T, F))``, or the array that a Sequential is given. Ragged sequences are taken to ``(F,)`` with zeros as
+    their padding; other steps of them are refused, for their lengths do not fit those.
 
     Examples
     --------
@@ -168,9 +168,9 @@ class Flatten(Layer):
 
     Notes
     -----
-    The same as ``Reshape(-1)``. The number of steps must be known when the model is built, as behind ``Input((T, F))``
-    or RepeatVector; elsewhere ``Reshape((T * F,))`` names the number of features. Of ragged sequences the padding
-    becomes 0. Rows ``(B, F)`` stay as they are.
+    The same as ``Reshape(-1)``. The number of steps must be known: from ``Input((T, F))`` or from the array that a
+    Sequential is given; behind ``Input((None, F))``, ``Reshape((T * F,))`` names the number of features. Of ragged
+    sequences the padding becomes 0. Rows ``(B, F)`` stay as they are.
 
     Examples
     --------
