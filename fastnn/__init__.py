@@ -41,6 +41,7 @@ from .saving import load
 from .seeds import manual_seed
 from .sequences import pad_sequences
 from .sequential import Sequential
+from .streaming import Stream
 
 __version__ = "0.1.0"
 
@@ -78,6 +79,7 @@ __all__ = [
     "Sigmoid",
     "Slice",
     "Softmax",
+    "Stream",
     "Tanh",
     "__version__",
     "backend",

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from . import _backend
 from ._arrays import check_count, plain
+from .generation import generate
 from .layers._base import Layer
 from .losses import Loss, check_lengths
 from .lowering import Lowering
@@ -219,7 +220,7 @@ class Net:
 
     # -- input -----------------------------------------------------------------------------------------------
 
-    def check_inputs(self, x: Any, name: str = "x") -> list[np.ndarray]:
+    def check_inputs(self, x: Any, name: str = "x", count: int | None = None) -> list[np.ndarray]:
         """Check rank, sizes and kind of the inputs and return them as arrays of their own dtypes.
 
         Parameters
@@ -228,6 +229,8 @@ class Net:
             One array for each input; a dict has the inputs' names as keys.
         name : str
             What messages call it.
+        count : int, optional
+            Only so many of the inputs, the first ones.
 
         Raises
         ------
@@ -238,7 +241,7 @@ class Net:
         """
         if not self.layers:
             raise ValueError("expected a model with layers, got an empty one; add them with net.add(layer).")
-        given = each(x, self.input_names, name)
+        given = each(x, self.input_names[:count], name)
         arrays = []
         for number, (label, one) in enumerate(given):
             arrays.append(_array(one, label))
@@ -247,14 +250,15 @@ class Net:
         for (label, _), array in zip(given, arrays, strict=True):
             if len(array) != batch:
                 raise ValueError(f"{label}: expected {batch} examples, as the first input has, got {len(array)}.")
-        graph = self.graph(*(array.shape for array in arrays))  # raises if a layer does not take this rank
+        # This raises if a layer does not take the rank.
+        graph = self.graph(*(array.shape for array in arrays)) if count is None else self.sequence_graph()
         self.check_numbers(graph, arrays, [label for label, _ in given])
         return arrays
 
     @staticmethod
     def check_numbers(graph: Graph, arrays: Sequence[np.ndarray], names: Sequence[str]) -> None:
         """Let layers that read inputs directly look at their numbers, as an embedding at its classes."""
-        for array, value, name in zip(arrays, graph.inputs, names, strict=True):
+        for array, value, name in zip(arrays, graph.inputs, names, strict=False):
             for layer in graph.checks.get(value, ()):
                 layer.check_input(array, name)
 
@@ -268,10 +272,11 @@ class Net:
         """
         if lengths is None:
             return [None] * len(arrays)
-        graph = self.graph(*(array.shape for array in arrays))
+        whole = len(arrays) == self.n_inputs
+        graph = self.graph(*(array.shape for array in arrays)) if whole else self.sequence_graph()
         checked: list[np.ndarray | None] = []
-        given = each(lengths, self.input_names, "lengths")
-        for (_, one), array, value in zip(given, arrays, graph.inputs, strict=True):
+        given = each(lengths, self.input_names[: len(arrays)], "lengths")
+        for (_, one), array, value in zip(given, arrays, graph.inputs, strict=False):
             shape = (*array.shape, 1) if value in graph.checks else array.shape  # class numbers (B, T) are steps too
             checked.append(None if one is None else check_lengths(one, shape))
         return checked
@@ -551,6 +556,42 @@ class Net:
         stream = Stream(self, batch_size)
         self._streams.add(stream)
         return stream
+
+    def generate(
+        self, x: Any, start: Any, end: int | None = None, max_steps: int = 256, lengths: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Let a decoder answer greedily: each step reads the most probable class of the step before.
+
+        The decoder is what depends on the last input; the rest of the model runs once, and reaches the decoder as
+        initial states of its recurrent layers. In training, with teacher forcing, the last input was the target one step
+        late.
+
+        Parameters
+        ----------
+        x : array, or a list, tuple or dict of arrays
+            The inputs but the last; None where the last is the only one.
+        start : int or (B, P) array of int
+            The class number that begins every sequence, or class numbers to go on from.
+        end : int, optional
+            The class number that ends a sequence.
+        max_steps : int
+            Steps at most.
+        lengths : (B,) array of int, or a list, tuple or dict, optional
+            Lengths of ragged sequences in x.
+
+        Returns
+        -------
+        classes : (B, N) int64 ndarray
+            The answers; ``end`` from the end on.
+        ends : (B,) int64 ndarray
+            Lengths of the answers, ``end`` not counted.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The model has no causal decoder over classes, or the arguments do not fit it.
+        """
+        return generate(self, x, start, end, max_steps, lengths)
 
 
 def each(given: Any, names: Sequence[str], name: str) -> list[tuple[str, Any]]:

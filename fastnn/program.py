@@ -89,7 +89,7 @@ class Program:
         output_shape: tuple[int, ...],
     ) -> None:
         """Give a stream its short way for steps of these shapes."""
-        stepper.arm(self.executor, self.arrays(named), self._places(), input_shape, output_shape)
+        self.executor.arm(stepper, self.arrays(named), self._places(), input_shape, output_shape)
 
     def _places(self) -> dict[str, int]:
         return {name: number for number, name in enumerate(self.bases)}

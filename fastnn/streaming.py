@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,11 +10,15 @@ import numpy as np
 from . import _backend
 from ._arrays import check_count
 from .lowering import Lowering, leading_to
+from .ops._base import Graph
 from .program import Program, numbered
 
 if TYPE_CHECKING:
     from .net import Net
-    from .ops._base import Graph, Value
+    from .ops._base import Op, Value
+
+#: Programs, for different numbers of steps in a block, that a stream keeps.
+KEPT_PROGRAMS = 8
 
 
 class Stream(_backend.Stepper):
@@ -49,22 +53,46 @@ class Stream(_backend.Stepper):
     """
 
     def __init__(self, net: Net, batch_size: int = 1) -> None:
-        self.batch_size = check_count("batch_size", batch_size)
-        self._net = net
-        self._layers = list(net.layers)
-        self._graph = graph = _check_causal(net)
-        self._started = _initial_states(net, graph, self.batch_size)
+        size = check_count("batch_size", batch_size)
+        graph = net.sequence_graph()
+        check_causal(graph, "stream")
+        wanted = initial_values(graph)
+        if any(value in graph.inputs for op in leading_to(wanted, graph.ops) for value in op.inputs):
+            raise ValueError(
+                "stream: expected initial states that do not depend on the model's inputs, got some that do; "
+                "net.generate() runs such a decoder."
+            )
+        shapes = [(size, *(length or 1 for length in value.shape[1:])) for value in graph.inputs]
+        self._begin(net, graph, size, compute(net, graph, wanted, {}, shapes))
+
+    @classmethod
+    def of_decoder(cls, net: Net, graph: Graph, batch_size: int, states: Mapping[Value, np.ndarray]) -> Stream:
+        """Run a part of a model's graph from given initial states."""
+        stream = cls.__new__(cls)
+        stream._begin(net, graph, batch_size, states)
+        return stream
+
+    def _begin(self, net: Net, graph: Graph, batch_size: int, states: Mapping[Value, np.ndarray]) -> None:
+        self.batch_size = batch_size
+        self._net, self._graph, self._layers = net, graph, list(net.layers)
+        self._programs: dict[int, Program] = {}
+        self._states = states  # the first ones; zeros for those that are not in it
         self.reset()
 
     def reset(self) -> None:
         """Begin new sequences: all states go back to their initial values."""
-        self._backend = _backend.backend()
+        if getattr(self, "_backend", None) != _backend.backend():
+            self._backend = _backend.backend()
+            self._programs.clear()
         program = self._program(1)
         self._carry = [np.zeros(program.carry_bytes, np.uint8) for _ in range(2)]
-        for (offset, shape), value in zip(program.carried, self._started, strict=True):
-            if value is not None:
-                part = self._carry[0][offset : offset + value.nbytes].view(value.dtype).reshape(shape)
-                part[...] = value
+        places = iter(program.carried)
+        for op in carriers(self._graph):
+            for number in range(1, len(op.outputs)):
+                offset, shape = next(places)
+                if number < len(op.inputs):
+                    value = self._states[op.inputs[number]]
+                    self._carry[0][offset : offset + value.nbytes].view(value.dtype).reshape(shape)[...] = value
         self.disarm()
 
     @property
@@ -100,12 +128,18 @@ class Stream(_backend.Stepper):
             self._carry.reverse()
 
     def _program(self, steps: int) -> Program:
-        inputs = self._graph.inputs
-        shapes = [
-            (self.batch_size, steps, value.features) if len(value.shape) == 3 else (self.batch_size, steps)
-            for value in inputs
-        ]
-        return self._net.program(shapes, "predict", carry="all")
+        """The program for so many steps; those of a few lengths are kept."""
+        program = self._programs.get(steps)
+        if program is None:
+            shapes = [
+                (self.batch_size, steps, value.features) if len(value.shape) == 3 else (self.batch_size, steps)
+                for value in self._graph.inputs
+            ]
+            program = Lowering(self._graph, shapes, self._net.dtype, training=False, carry="all").program()
+            while len(self._programs) >= KEPT_PROGRAMS:
+                del self._programs[next(iter(self._programs))]
+            self._programs[steps] = program
+        return program
 
     def slow(self, x: Any) -> Any:
         """Run steps of any accepted kind; ``stream(x)`` comes here for all but plain repetitions of the last call."""
@@ -167,45 +201,51 @@ class Stream(_backend.Stepper):
         return [net.cast(array) for array in arrays], single
 
 
-def _check_causal(net: Net) -> Graph:
-    """Return the model's graph over time, or raise ValueError with what keeps it from running step by step."""
-    graph = net.sequence_graph()
+def check_causal(graph: Graph, what: str) -> None:
+    """Raise ValueError, saying what keeps it, if a graph cannot run step by step."""
     for value in graph.inputs:
         if len(value.shape) != 3 and value not in graph.checks:
-            raise ValueError(f"stream: expected inputs with a time axis, (B, T, F), got one of shape {value.letters}.")
+            raise ValueError(f"{what}: expected inputs with a time axis, (B, T, F), got one of shape {value.letters}.")
     for op in leading_to(graph.outputs, graph.ops, carried=True):
         if op.refuses_streams:
-            raise ValueError(f"stream: expected a causal model, got {type(op).__name__[:-2]}: {op.refuses_streams}.")
-    return graph
+            name = type(op).__name__.removesuffix("Op")
+            raise ValueError(f"{what}: expected a causal model, got {name}: {op.refuses_streams}.")
 
 
-def _initial_states(net: Net, graph: Graph, batch_size: int) -> list[np.ndarray | None]:
-    """The initial states of all recurrent ops in their order; None for zeros.
+def carriers(graph: Graph) -> list[Op]:
+    """The recurrent ops that run when states are carried, in their order."""
+    return [op for op in leading_to(graph.outputs, graph.ops, carried=True) if op.recurrent]
 
-    Those that a model learns depend on no input, and are computed once, at the start.
+
+def initial_values(graph: Graph) -> list[Value]:
+    """The values that start the recurrent ops, each once."""
+    return list(dict.fromkeys(value for op in carriers(graph) for value in op.inputs[1:]))
+
+
+def compute(
+    net: Net, graph: Graph, wanted: Sequence[Value], named: Mapping[str, Any], shapes: Sequence[tuple[int, ...]]
+) -> dict[Value, np.ndarray]:
+    """Return some values of a model's graph.
+
+    Parameters
+    ----------
+    net : Model
+        The parameters.
+    graph : Graph
+        With ``wanted`` among its values.
+    wanted : sequence of Value
+    named : mapping
+        The inputs, and lengths, that they depend on, under a program's names.
+    shapes : sequence of tuple of int
+        Of all inputs.
     """
-    carriers = [op for op in leading_to(graph.outputs, graph.ops, carried=True) if op.recurrent]
-    wanted: list[Value] = [value for op in carriers for value in op.inputs[1:]]
-    values = _evaluate(net, graph, wanted, batch_size) if wanted else {}
-    return [
-        values.get(op.inputs[k]) if k < len(op.inputs) else None for op in carriers for k in range(1, len(op.outputs))
-    ]
-
-
-def _evaluate(net: Net, graph: Graph, wanted: Sequence[Value], batch_size: int) -> dict[Value, np.ndarray]:
-    """Compute values that depend on parameters alone."""
-    from .ops._base import Graph as Part
-
-    ops = leading_to(wanted, graph.ops)
-    if any(value in graph.inputs for op in ops for value in op.inputs):
-        raise ValueError(
-            "stream: expected initial states that do not depend on the model's inputs, got some that do; "
-            "net.generate() runs such a decoder."
-        )
-    part = Part(ops=list(ops), inputs=list(graph.inputs), outputs=list(dict.fromkeys(wanted)))
-    shapes = [tuple(size or 1 for size in (batch_size, *value.shape[1:])) for value in graph.inputs]
-    program = Lowering(part, shapes, net.dtype, training=False).program()
+    if not wanted:
+        return {}
+    part = Graph(ops=list(leading_to(wanted, graph.ops)), inputs=list(graph.inputs), outputs=list(wanted))
+    count = len(graph.inputs)
+    ragged = [named.get(numbered("lengths", k, count)) is not None for k in range(count)]
+    program = Lowering(part, shapes, net.dtype, training=False, ragged=ragged).program()
     outputs = [np.empty(shape, net.dtype) for shape in program.output_shapes]
-    named = {**net.memory(), **{numbered("output", k, len(outputs)): y for k, y in enumerate(outputs)}}
-    program.run("forward", named, program.take())
-    return dict(zip(part.outputs, outputs, strict=True))
+    results = {numbered("output", k, len(outputs)): y for k, y in enumerate(outputs)}
+    program.run("forward", {**net.memory(), **named, **results}, program.take())
+    return dict(zip(wanted, outputs, strict=True))

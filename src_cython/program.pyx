@@ -370,6 +370,10 @@ cdef class Executor:
             l.kept = cnp.PyArray_EMPTY(l.given.ndim, l.given.shape, l.given.type_number, 0)
         return l
 
+    def arm(self, Stepper stepper, list arrays, dict places, tuple input_shape, tuple output_shape):
+        """Let a stream make calls with arrays of this shape the short way; see the twin."""
+        stepper.arm(self, arrays, places, input_shape, output_shape)
+
     cdef bint reads(self, section_t section, int base) noexcept:
         """Whether calls of a section have arguments in a base."""
         cdef int k

@@ -148,13 +148,13 @@ cdef class Stepper:
         self.odd = not self.odd
         return y
 
-    def arm(self, Executor executor, list arrays, dict places, tuple input_shape, tuple output_shape):
+    cdef int arm(self, Executor executor, list arrays, dict places, tuple input_shape, tuple output_shape) except -1:
         """Make calls with arrays of this shape the short way."""
         cdef int i
         cdef list swapped = list(arrays)
         self.executor, self.section = executor, executor.sections[<int>executor.numbers["forward"]]
         if self.section.python:
-            return
+            return 0
         if "carry_in" in places:
             i = places["carry_in"]
             swapped[i], swapped[places["carry_out"]] = arrays[places["carry_out"]], arrays[i]
@@ -166,6 +166,7 @@ cdef class Stepper:
         fill_format(&self.taken, input_shape, executor.is_double)
         fill_format(&self.given, output_shape, executor.is_double)
         self.armed, self.odd = True, False
+        return 0
 
     def disarm(self):
         """Leave the short way; return whether the states stand in the second of the two memories now."""

@@ -137,6 +137,19 @@ class Executor:
         """
         return None
 
+    def arm(self, stepper, arrays, places, input_shape, output_shape):
+        """Let a stream make calls with arrays of this shape the short way; there is none here.
+
+        Parameters
+        ----------
+        stepper : Stepper
+        arrays : list
+            As for :meth:`run`; "carry_in" and "carry_out" among them change places with each call.
+        places : dict of str to int
+            Numbers of the arrays by name.
+        input_shape, output_shape : tuple of int
+        """
+
     def run_slice(
         self, section, workspace, arrays, batch_size, tail, gathers, index, position, per_epoch, stats, history, seconds
     ):
@@ -215,20 +228,6 @@ class Stepper:
     def __call__(self, x):
         """Run the next step or block of steps."""
         return self.slow(x)
-
-    def arm(self, executor, arrays, places, input_shape, output_shape):
-        """Make calls with arrays of this shape the short way: there is none here.
-
-        Parameters
-        ----------
-        executor : Executor
-            Whose section "forward" runs.
-        arrays : list
-            As for :meth:`Executor.run`; "carry_in" and "carry_out" among them change places with each call.
-        places : dict of str to int
-            Numbers of the arrays by name.
-        input_shape, output_shape : tuple of int
-        """
 
     def disarm(self):
         """Leave the short way; return whether "carry_in" and "carry_out" have changed places meanwhile."""
