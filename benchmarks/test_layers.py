@@ -127,6 +127,29 @@ def test_batchnorm_training(report):
     compare_training(report, "BatchNorm 40 training, 1280 rows", torch, net, module, draw(1280, 40))
 
 
+def test_embedding_training(report):
+    torch = _peers.torch()
+    V, D, B, T = 1000, 64, 32, 20
+    module, net = torch.nn.Embedding(V, D), fnn.Sequential(fnn.Embedding(V, D), dtype="float32", seed=0)
+    copy_weights(torch, net.layers[0], module)
+    x, dy = np.random.default_rng(0).integers(0, V, (B, T)), draw(B, T, D, seed=1)
+    tx, tdy = tensors(torch, x, dy)
+
+    def ours():
+        net.zero_grad()
+        net.forward(x, training=True)
+        net.backward(dy)
+        return net.layers[0].parameters["w"].grad
+
+    def theirs():
+        module.zero_grad()
+        module(tx).backward(tdy)
+        return module.weight.grad
+
+    np.testing.assert_allclose(ours(), theirs().numpy(), rtol=1e-4, atol=1e-4)
+    report.compare(f"Embedding {V}-{D} training, B={B}, T={T}", ours, theirs, peer="torch")
+
+
 def losses(torch):
     functional = torch.nn.functional
     logits, labels = draw(1280, 13), np.random.default_rng(1).integers(0, 13, 1280)
