@@ -83,7 +83,8 @@ class Data:
                 if one is not None:
                     self.arrays[numbered(kind, k, len(some))] = one
         self.shapes = [shape[1:] for shape in shapes]  # of a single prediction
-        carried = spread_lengths(graph.inputs, graph.ops, [long is not None for long in longs])
+        ragged = [long is not None for long in longs]
+        carried = spread_lengths(graph.inputs, graph.ops, ragged) if any(ragged) else {}
         #: For each output the lengths that arrive there.
         self.long = [carried.get(value) for value in graph.outputs]
 
@@ -145,6 +146,8 @@ class Data:
 
 def output_shapes(graph: Graph, shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
     """Return the shapes of a graph's outputs for some shapes of its inputs."""
+    if all(None not in value.shape[1:] for value in graph.outputs):
+        return [(shapes[0][0], *value.shape[1:]) for value in graph.outputs]  # type: ignore[arg-type]
     known: dict[Value, Any] = dict(zip(graph.inputs, shapes, strict=True))
     for op in graph.ops:
         known.update(zip(op.outputs, op.shapes(*(known[value] for value in op.inputs)), strict=True))

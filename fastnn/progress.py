@@ -85,6 +85,8 @@ class Progress:
 
     def update(self, done: float, logs: dict[str, float], finished_epoch: bool, examples: int) -> None:
         """Show that ``done`` epochs (a fraction counts) are over, and in this training so many examples."""
+        if not self.verbose:
+            return
         now = time.monotonic()
         rate = speed(examples / max(now - self.start, 1e-9))
         if self.bar is not None:
@@ -96,7 +98,7 @@ class Progress:
             self.bar.refresh()
             return
         due = self.verbose == 2 or now - self.last_line >= self.LINE_SECONDS or done >= self.epochs
-        if self.verbose and finished_epoch and due:
+        if finished_epoch and due:
             self.last_line = now
             print(f"epoch {int(done)}/{self.epochs} - {now - self.start:.1f} s, {rate} - {figures(logs)}", flush=True)
 

@@ -345,7 +345,7 @@ def check_trainable(model: Net, what: str) -> None:
     """Raise where a model cannot be trained."""
     check_compiled(model, what)
     check_idle(model, what)
-    if len(model.segments()) == 0:
+    if not any(p.trainable and not p.buffer for layer in model.layers for p in layer.parameters.values()):
         raise ValueError(
             f"{what}: expected parameters to train, got none: the model has none, or all layers are frozen."
         )
