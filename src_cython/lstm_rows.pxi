@@ -1,44 +1,72 @@
 # The LSTM on rows: one vector holds units of one example, for batches too small to fill a vector. Included by lstm.pyx.
+#
+# Of a small cell all gates of an example fit into the registers: one leaf then does its whole step, with each gate
+# padded to whole vectors. Otherwise a step is a product of the batch's states with dense weights, and then activations.
+# The smallest cell's leaf also makes the input's part of the next step; elsewhere this is a product over some steps.
 
 cdef enum:
-    STEPS_AT_ONCE = 128  # steps whose gates are in memory at the same time when nothing is saved
+    TOGETHER = 8  # examples from which on the input's part of z is made step by step, for all of them together
+    AHEAD = 32768  # elements of z made ahead of their steps where there are fewer; more would push the weights aside
+
+
+cdef inline bint whole_step(shape_t* s) noexcept nogil:
+    """Whether one leaf does the step of an example."""
+    return s.H <= 2 * s.VL
+
+
+cdef inline int64_t gate_stride(shape_t* s) noexcept nogil:
+    """From one gate of a step to the next."""
+    return up(s.H, s.VL) if whole_step(s) else s.H
+
+
+cdef inline int64_t steps_ahead(shape_t* s) noexcept nogil:
+    """Steps whose input's part of z is made at once."""
+    if s.B >= TOGETHER:
+        return 1
+    return min(max(s.T, <int64_t>1), max(<int64_t>8, AHEAD // max(s.B * 4 * s.H, <int64_t>1)))
+
+
+cdef inline int64_t saved_direction(shape_t* s) noexcept nogil:
+    """Elements that a direction saves: gates (T, B, 4, stride), then cells and states (T, B, width)."""
+    return up(s.T * s.B * 4 * gate_stride(s), 16) + s.T * s.B * 2 * up(s.H, s.VL)
 
 
 cdef int64_t saved_rows(shape_t* s) noexcept nogil:
-    return s.D * s.T * s.B * 6 * up(s.H, s.VL) + 64
+    return s.D * saved_direction(s) + 64
 
 
 cdef int64_t scratch_rows(shape_t* s) noexcept nogil:
     """Enough for either pass; every piece is rounded up to a line of the cache."""
-    cdef int64_t width = up(s.H, s.VL), chunk = min(s.T, <int64_t>STEPS_AT_ONCE), pieces = 64 * 16
-    cdef int64_t forward = (s.I + s.H + 1) * 4 * width + s.B * (chunk * 6 * width + 6 * width)
+    cdef int64_t width = up(s.H, s.VL), pieces = 64 * 16
+    cdef int64_t forward = s.B * (6 * width + 4 * width * (1 + max(<int64_t>2, steps_ahead(s))))
     cdef int64_t backward = 4 * s.H * (width + s.I) + s.B * (s.T * 4 * s.H + 4 * s.H + 3 * width)
+    if whole_step(s):
+        forward += (s.I + s.H + 1) * 4 * width
     return max(forward, backward) + pieces
 
 
 # ------------------------------------------------------------------------------------------------------------ forward
 
 cdef void forward_rows(const leaf_t* L, shape_t* s, args_t* a, floating* _) noexcept nogil:
-    cdef int64_t d, B = s.B, T = s.T, steps, width = up(s.H, s.VL)
+    cdef int64_t d, steps
     cdef const int64_t* lengths = <int64_t*>a.t[F_LENGTHS].data
     cdef floating* y = <floating*>a.t[F_Y].data
     cdef floating* scratch = <floating*>aligned(a.t[F_SCRATCH].data)
     cdef floating* saved = <floating*>aligned(a.t[F_SAVED].data) if a.t[F_SAVED].data != NULL else NULL
-    steps = longest(lengths, B, T)
+    steps = longest(lengths, s.B, s.T)
     for d in range(s.D):
         forward_rows_direction(L, s, a, d, steps, saved, scratch)
         if saved != NULL:
-            saved += T * B * 6 * width
+            saved += saved_direction(s)
     if y != NULL and lengths != NULL:
-        clear_padding(s, lengths, B, y, s.D * s.H)
+        clear_padding(s, lengths, s.B, y, s.D * s.H)
 
 
 cdef void forward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t steps, floating* saved,
                                  floating* free) noexcept nogil:
-    cdef int64_t B = s.B, T = s.T, I = s.I, H = s.H, width = up(H, s.VL), position, t, i, taken, low = 0
-    cdef int64_t size = B * width
-    cdef int64_t chunk = T if saved != NULL else min(T, <int64_t>STEPS_AT_ONCE)
-    cdef bint repeated = a.t[F_X].repeated
+    cdef int64_t B = s.B, T = s.T, I = s.I, H = s.H, width = up(H, s.VL), N = 4 * gate_stride(s), size = B * width
+    cdef int64_t position, t, next_t, i, taken, low, first = 0, ahead = steps_ahead(s), slots = T if saved != NULL else 2
+    cdef bint whole = whole_step(s), repeated = a.t[F_X].repeated, inside = H <= s.VL and not repeated
     cdef const int64_t* lengths = <int64_t*>a.t[F_LENGTHS].data
     cdef const floating* x = <floating*>a.t[F_X].data
     cdef const floating* w_ih = <floating*>a.t[F_W_IH + 3 * d].data
@@ -47,51 +75,73 @@ cdef void forward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t
     cdef floating* y = <floating*>a.t[F_Y].data
     cdef floating* h_first = take(&free, size)
     cdef floating* c_first = take(&free, size)
-    cdef floating* once = take(&free, 4 * size)
-    cdef floating* z = saved if saved != NULL else take(&free, chunk * 4 * size)
-    cdef floating* cs = z + T * 4 * size if saved != NULL else take(&free, chunk * size)
-    cdef floating* hs = cs + T * size if saved != NULL else take(&free, chunk * size)
+    cdef floating* once = take(&free, B * N)
+    cdef floating* z = saved if saved != NULL else take(&free, max(<int64_t>2, ahead) * B * N)
+    cdef floating* cs = saved + up(T * B * N, 16) if saved != NULL else take(&free, slots * size)
+    cdef floating* hs = cs + slots * size if saved != NULL else take(&free, slots * size)
+    cdef floating* z_t
+    cdef floating* z_next = NULL
+    cdef floating* h_new
+    cdef floating* c_new
     cdef const floating* h = h_first
     cdef const floating* c = c_first
     cdef bint still = a.t[F_H0].data == NULL  # h is 0, its product absent
-    if width != H:
+    if whole and width != H:
         w_ih = pad_gates(w_ih, I, H, width, &free)
         w_hh = pad_gates(w_hh, H, H, width, &free)
         bias = pad_gates(bias, 1, H, width, &free)
     rows_in(s, <floating*>a.t[F_H0].data, d, width, h_first)
     rows_in(s, <floating*>a.t[F_C0].data, d, width, c_first)
     if repeated:
-        product(B, 4 * width, I, x, I, 1, w_ih, 4 * width, bias, once, 4 * width, False)
+        product(B, N, I, x, I, 1, w_ih, N, bias, once, N, False)
     for position in range(steps):
-        if position % chunk == 0:
-            # The input's part of z for the next steps, in one product for each example; t - low is their place.
-            taken = min(chunk, steps - position)
-            t = position if d == 0 else steps - position - taken
-            low = 0 if saved != NULL else t
-            if position > 0:
-                memcpy(h_first, h, size * sizeof(floating))
-                memcpy(c_first, c, size * sizeof(floating))
-                h, c = h_first, c_first
-            if not repeated:
-                for i in range(B):
-                    product(taken, 4 * width, I, x + (i * T + t) * I, I, 1, w_ih, 4 * width, bias,
-                            z + ((t - low) * B + i) * 4 * width, B * 4 * width, False)
-        t = (position if d == 0 else steps - 1 - position) - low
+        t = position if d == 0 else steps - 1 - position
+        next_t = t + 1 if d == 0 else t - 1
+        h_new = hs + (t if saved != NULL else position % 2) * size
+        c_new = cs + (t if saved != NULL else position % 2) * size
+        if inside:
+            z_t, z_next = z + (position % 2) * B * N, z + (1 - position % 2) * B * N
+            if saved != NULL:
+                z_t, z_next = z + t * B * N, z + next_t * B * N
+        else:
+            if position % ahead == 0 and not repeated:
+                taken = min(ahead, steps - position)
+                low = t if d == 0 else t - taken + 1
+                first = 0 if saved != NULL else low
+                if B >= TOGETHER:
+                    product(B, N, I, x + t * I, T * I, 1, w_ih, N, bias, z + (t - first) * B * N, N, False)
+                else:
+                    for i in range(B):
+                        product(taken, N, I, x + (i * T + low) * I, I, 1, w_ih, N, bias,
+                                z + ((low - first) * B + i) * N, B * N, False)
+            z_t = z + ((t - first) * B * N if not repeated or saved != NULL else 0)
         if repeated:
-            memcpy(z + t * 4 * size, once, 4 * size * sizeof(floating))
-        if not still:
-            recur(L, B, 4 * width, H, h, width, w_hh, z + t * 4 * size, 4 * width, position & 1)
-        still = False
-        L.lstm_rows(B, width, z + t * 4 * size, c, cs + t * size, hs + t * size)
-        if lengths != NULL:
+            memcpy(z_t, once, B * N * sizeof(floating))
+        if whole:
             for i in range(B):
-                if t + low >= lengths[i]:
-                    memcpy(hs + t * size + i * width, h + i * width, width * sizeof(floating))
-                    memcpy(cs + t * size + i * width, c + i * width, width * sizeof(floating))
-        h, c = hs + t * size, cs + t * size
+                if lengths != NULL and t >= lengths[i]:
+                    memcpy(h_new + i * width, h + i * width, width * sizeof(floating))
+                    memcpy(c_new + i * width, c + i * width, width * sizeof(floating))
+                    continue
+                if inside and (position == 0 or (d == 1 and lengths != NULL and t == lengths[i] - 1)):  # its first step
+                    product(1, N, I, x + (i * T + t) * I, I, 1, w_ih, N, bias, z_t + i * N, N, False)
+                L.lstm_row_step(I, x + (i * T + next_t) * I if inside and position + 1 < steps else NULL, w_ih, bias,
+                                z_next + i * N, 0 if still else H, width, h + i * width, w_hh, z_t + i * N,
+                                c + i * width, c_new + i * width, h_new + i * width)
+        else:
+            if not still:
+                recur(L, B, N, H, h, width, w_hh, z_t, N, position & 1)
+            L.lstm_rows(B, H, H, width, z_t, c, c_new, h_new)
+            if lengths != NULL:
+                for i in range(B):
+                    if t >= lengths[i]:
+                        memcpy(h_new + i * width, h + i * width, width * sizeof(floating))
+                        memcpy(c_new + i * width, c + i * width, width * sizeof(floating))
+        still = False
+        h, c = h_new, c_new
         if y != NULL:
             for i in range(B):
-                memcpy(y + ((i * T + t + low) * s.D + d) * H, h + i * width, H * sizeof(floating))
+                memcpy(y + ((i * T + t) * s.D + d) * H, h + i * width, H * sizeof(floating))
     rows_out(s, h, d, width, <floating*>a.t[F_H_N].data)
     rows_out(s, c, d, width, <floating*>a.t[F_C_N].data)
 
@@ -99,22 +149,23 @@ cdef void forward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t
 # ----------------------------------------------------------------------------------------------------------- backward
 
 cdef void backward_rows(const leaf_t* L, shape_t* s, args_t* a, floating* _) noexcept nogil:
-    cdef int64_t d, B = s.B, steps, width = up(s.H, s.VL)
+    cdef int64_t d, steps
     cdef floating* saved = <floating*>aligned(a.t[B_SAVED].data)
     cdef floating* scratch = <floating*>aligned(a.t[B_SCRATCH].data)
-    steps = longest(<int64_t*>a.t[B_LENGTHS].data, B, s.T)
+    steps = longest(<int64_t*>a.t[B_LENGTHS].data, s.B, s.T)
     for d in range(s.D):
-        backward_rows_direction(L, s, a, d, steps, saved + d * s.T * B * 6 * width, scratch)
+        backward_rows_direction(L, s, a, d, steps, saved + d * saved_direction(s), scratch)
 
 
 cdef void backward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t steps,
                                   const floating* gates, floating* free) noexcept nogil:
     cdef int64_t B = s.B, T = s.T, I = s.I, H = s.H, width = up(H, s.VL), position, t, before, i, size = B * width
+    cdef int64_t stride = gate_stride(s)
     cdef bint want_dx = a.t[B_DX].data != NULL, summed = want_dx and a.t[B_DX].n[1] != T
     cdef bint want_sum = summed or a.t[B_X].repeated, has_dy = a.t[B_DY].data != NULL
     cdef const int64_t* lengths = <int64_t*>a.t[B_LENGTHS].data
     cdef const floating* dy = NULL
-    cdef const floating* cs = gates + T * 4 * size
+    cdef const floating* cs = gates + up(T * B * 4 * stride, 16)
     cdef const floating* hs = cs + T * size
     cdef const floating* c_prev
     cdef floating* for_h = take(&free, 4 * H * width)
@@ -142,7 +193,7 @@ cdef void backward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_
             if lengths != NULL and t >= lengths[i]:  # dh and dc stay as they are
                 memset(dz + (t * B + i) * 4 * H, 0, 4 * H * sizeof(floating))
             else:
-                L.lstm_rows_dz(H, width, gates + t * 4 * size + i * 4 * width, c_prev + i * width,
+                L.lstm_rows_dz(H, stride, gates + (t * B + i) * 4 * stride, c_prev + i * width,
                                hs + t * size + i * width, dy, dh + i * width, dc + i * width, dz + (t * B + i) * 4 * H)
         if position > 0 or a.t[B_DH0].data != NULL:
             recur(L, B, width, 4 * H, dz + t * B * 4 * H, 4 * H, for_h, dh, width, position & 1)

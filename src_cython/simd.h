@@ -65,8 +65,12 @@ typedef struct leaf_t {
     void (*lstm_dz)(int64_t vectors, int64_t H, const void *gates, const void *c_prev, const void *h, const void *dh,
                     const void *dy, const void *live, void *dc, void *dz);
     /* The LSTM on rows, simd_rows.h. */
-    void (*lstm_rows)(int64_t rows, int64_t width, void *z, const void *c_prev, void *c, void *h);
-    void (*lstm_rows_dz)(int64_t H, int64_t width, const void *gates, const void *c_prev, const void *h,
+    void (*lstm_rows)(int64_t rows, int64_t H, int64_t stride, int64_t width, void *z, const void *c_prev, void *c,
+                      void *h);
+    void (*lstm_row_step)(int64_t inputs, const void *x, const void *w_ih, const void *bias, void *z_next, int64_t H,
+                          int64_t width, const void *h, const void *w_hh, void *z, const void *c_prev, void *c,
+                          void *h_new);
+    void (*lstm_rows_dz)(int64_t H, int64_t stride, const void *gates, const void *c_prev, const void *h,
                          const void *dy, void *dh, void *dc, void *dz);
 
     /* simd_more.h. One row: the first of the largest entries (NaN is larger than anything); softmax and cross-entropy

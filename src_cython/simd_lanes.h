@@ -269,7 +269,8 @@ INLINE void FN(step_units)(int units, int vectors, int64_t I_, int64_t H, const 
             vec G = v_tanh_of_log2(sum[u][2][v]), o = v_sigmoid_of_log2(sum[u][3][v]);
             vec cell = v_fma(f, v_load(c_prev + u * lb + v * VL), i * G);
             v_store(c_new + u * lb + v * VL, cell);
-            v_store(h_new + u * lb + v * VL, o * v_tanh_of_log2(cell * (REAL)2.8853900817779268147));
+            sum[u][0][v] = cell;
+            sum[u][3][v] = o;
             if (gates) {
                 REAL *to = gates + u * 4 * lb + v * VL;
                 v_store(to, i);
@@ -277,6 +278,12 @@ INLINE void FN(step_units)(int units, int vectors, int64_t I_, int64_t H, const 
                 v_store(to + 2 * lb, G);
                 v_store(to + 3 * lb, o);
             }
+        }
+    /* Apart from the gates: tanh(c) has to wait for them, and a processor looks only so far ahead for other work. */
+    UNROLL for (u = 0; u < units; u++)
+        UNROLL for (v = 0; v < vectors; v++) {
+            vec below, above = v_tanh_of_log2_parts(sum[u][0][v] * (REAL)2.8853900817779268147, &below);
+            v_store(h_new + u * lb + v * VL, v_quotient(sum[u][3][v] * above, below));
         }
 }
 

@@ -48,6 +48,7 @@ static const leaf_t FN(leaves) = {
     FN(leaf_lstm_step),
     FN(leaf_lstm_dz),
     FN(leaf_lstm_rows),
+    FN(leaf_lstm_row_step),
     FN(leaf_lstm_rows_dz),
     FN(leaf_argmax),
     FN(leaf_softmax_loss),

@@ -41,6 +41,8 @@
 #define v_reciprocal FN(v_reciprocal)
 #define v_sigmoid_of_log2 FN(v_sigmoid_of_log2)
 #define v_tanh_of_log2 FN(v_tanh_of_log2)
+#define v_tanh_of_log2_parts FN(v_tanh_of_log2_parts)
+#define v_quotient FN(v_quotient)
 #define v_divide FN(v_divide)
 #define v_largest FN(v_largest)
 #define v_expm1_reduced FN(v_expm1_reduced)

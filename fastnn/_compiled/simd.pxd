@@ -50,8 +50,12 @@ cdef extern from "simd.h" nogil:
                           void* h_new) noexcept nogil
         void (*lstm_dz)(int64_t vectors, int64_t H, const void* gates, const void* c_prev, const void* h,
                         const void* dh, const void* dy, const void* live, void* dc, void* dz) noexcept nogil
-        void (*lstm_rows)(int64_t rows, int64_t width, void* z, const void* c_prev, void* c, void* h) noexcept nogil
-        void (*lstm_rows_dz)(int64_t H, int64_t width, const void* gates, const void* c_prev, const void* h,
+        void (*lstm_rows)(int64_t rows, int64_t H, int64_t stride, int64_t width, void* z, const void* c_prev, void* c,
+                          void* h) noexcept nogil
+        void (*lstm_row_step)(int64_t inputs, const void* x, const void* w_ih, const void* bias, void* z_next,
+                              int64_t H, int64_t width, const void* h, const void* w_hh, void* z, const void* c_prev,
+                              void* c, void* h_new) noexcept nogil
+        void (*lstm_rows_dz)(int64_t H, int64_t stride, const void* gates, const void* c_prev, const void* h,
                              const void* dy, void* dh, void* dc, void* dz) noexcept nogil
         int64_t (*argmax)(const void* x, int64_t n) noexcept nogil
         void (*softmax_loss)(const void* y, const void* target, int64_t label, double scale, void* dy, int64_t n,
