@@ -446,8 +446,8 @@ cdef class Executor:
                         stride *= 2
                     since = 0
         workspace.owners = tail_workspace.owners = None
-        if tail_workspace.error is not None:
-            workspace.error, tail_workspace.error = tail_workspace.error, None
+        if tail is not None and tail_workspace.error is not None:
+            workspace.error = tail_workspace.failure()
         return position
 
 
