@@ -58,10 +58,10 @@ INLINE void FN(rnn_product)(int64_t rows, int64_t H, int64_t width, const REAL *
 
 /* One example whose state is v vectors: nothing but the states passes through memory. */
 INLINE void FN(rnn_run_row)(int v, int chains, int64_t steps, int64_t H, const REAL *w, const REAL *h, REAL *z,
-                            int64_t z_step, int activation)
+                            int64_t dt, int activation)
 {
     int j;
-    for (; steps > 0; steps--, h = z, z += z_step) {
+    for (; steps > 0; steps--, h = z, z += dt * v * VL) {
         vec sum[4];
         UNROLL for (j = 0; j < v; j++)
             sum[j] = v_load(z + j * VL);
@@ -73,35 +73,40 @@ INLINE void FN(rnn_run_row)(int v, int chains, int64_t steps, int64_t H, const R
 }
 
 static void FN(leaf_rnn_run)(int64_t steps, int64_t rows, int64_t H, int64_t width, const void *w_, const void *h_,
-                             void *z_, int64_t z_step, int64_t t, int64_t dt, const int64_t *lengths, int activation)
+                             int64_t h_rows, const void *start_, void *z_, const int64_t *live, int64_t dt,
+                             int activation)
 {
-    const REAL *w = w_, *h = h_;
+    const REAL *w = w_, *h = h_, *start = start_;
     REAL *z = z_;
-    int64_t s, i;
-    z_step *= dt;
-    if (rows == 1 && width <= 4 * VL && !lengths) {
+    int64_t s, i, n = live ? *live : rows;
+    if (rows == 1 && width <= 4 * VL && !live) {
+#define ROW(v, chains) FN(rnn_run_row)(v, chains, steps, H, w, h_rows ? h : start, z, dt, activation)
         if (width == VL)
-            FN(rnn_run_row)(1, 8, steps, H, w, h, z, z_step, activation);
+            ROW(1, 8);
         else if (width == 2 * VL)
-            FN(rnn_run_row)(2, 4, steps, H, w, h, z, z_step, activation);
+            ROW(2, 4);
         else if (width == 3 * VL)
-            FN(rnn_run_row)(3, 2, steps, H, w, h, z, z_step, activation);
+            ROW(3, 2);
         else
-            FN(rnn_run_row)(4, 2, steps, H, w, h, z, z_step, activation);
+            ROW(4, 2);
+#undef ROW
         return;
     }
-    for (s = 0; s < steps; s++, t += dt, h = z, z += z_step) {
-        if (h)
-            FN(rnn_product)(rows, H, width, h, w, z, 1, s & 1);
-        for (i = 0; i < rows * width; i += VL)
+    for (s = 0; s < steps; s++) {
+        const int64_t old = n < h_rows ? n : h_rows;
+        if (old)
+            FN(rnn_product)(old, H, width, h, w, z, 1, s & 1);
+        if (n > old && start)
+            FN(rnn_product)(n - old, H, width, start + old * width, w, z + old * width, 1, s & 1);
+        for (i = 0; i < n * width; i += VL)
             v_store(z + i, FN(rnn_phi)(activation, v_load(z + i)));
-        for (i = 0; lengths && i < rows; i++)
-            if (t >= lengths[i]) {
-                if (h)
-                    memcpy(z + i * width, h + i * width, width * sizeof(REAL));
-                else
-                    memset(z + i * width, 0, width * sizeof(REAL));
-            }
+        if (s + 1 < steps) {
+            h = z;
+            h_rows = n;
+            if (live)
+                n = *(live += dt);
+            z += dt > 0 ? h_rows * width : -n * width;
+        }
     }
 }
 
@@ -113,18 +118,18 @@ INLINE vec FN(rnn_load_dy)(const REAL *dy, int64_t n)
 }
 
 INLINE void FN(rnn_run_row_back)(int v, int chains, int64_t steps, int64_t H, const REAL *w, const REAL *h,
-                                 int64_t h_step, const REAL *dy, int64_t dy_step, REAL *dh, REAL *dz, int64_t dz_step,
-                                 int activation, int whole)
+                                 const REAL *dy, int64_t dy_step, REAL *dh, REAL *dz, int64_t dt, int activation,
+                                 int whole)
 {
     vec sum[4];
     int j;
     UNROLL for (j = 0; j < v; j++)
         sum[j] = v_load(dh + j * VL);
-    for (; steps > 0; steps--, h += h_step, dz += dz_step) {
+    for (; steps > 0; steps--, h += dt * v * VL, dz += dt * v * VL) {
         if (dy) {
             UNROLL for (j = 0; j < v; j++)
                 sum[j] += FN(rnn_load_dy)(dy + j * VL, H - j * VL);
-            dy += dy_step;
+            dy += dt * dy_step;
         }
         UNROLL for (j = 0; j < v; j++) {
             v_store(dz + j * VL, FN(rnn_phi_back)(activation, sum[j], v_load(h + j * VL)));
@@ -138,19 +143,15 @@ INLINE void FN(rnn_run_row_back)(int v, int chains, int64_t steps, int64_t H, co
 }
 
 static void FN(leaf_rnn_run_back)(int64_t steps, int64_t rows, int64_t H, int64_t width, const void *w_,
-                                  const void *h_, int64_t h_step, const void *dy_, int64_t dy_row, int64_t dy_step,
-                                  void *dh_, void *dz_, int64_t dz_step, int64_t t, int64_t dt,
-                                  const int64_t *lengths, int activation, int whole)
+                                  const void *h_, const void *dy_, int64_t dy_row, const int64_t *order,
+                                  int64_t dy_step, void *dh_, void *dz_, const int64_t *live, int64_t dt,
+                                  int activation, int whole)
 {
     const REAL *w = w_, *h = h_, *dy = dy_;
     REAL *dh = dh_, *dz = dz_;
-    int64_t s, i, u;
-    h_step *= dt;
-    dy_step *= dt;
-    dz_step *= dt;
-    if (rows == 1 && width <= 4 * VL && !lengths) {
-#define ROW(v, chains) \
-    FN(rnn_run_row_back)(v, chains, steps, H, w, h, h_step, dy, dy_step, dh, dz, dz_step, activation, whole)
+    int64_t s, r, u, n = live ? *live : rows;
+    if (rows == 1 && width <= 4 * VL && !live) {
+#define ROW(v, chains) FN(rnn_run_row_back)(v, chains, steps, H, w, h, dy, dy_step, dh, dz, dt, activation, whole)
         if (width == VL)
             ROW(1, 8);
         else if (width == 2 * VL)
@@ -162,25 +163,25 @@ static void FN(leaf_rnn_run_back)(int64_t steps, int64_t rows, int64_t H, int64_
 #undef ROW
         return;
     }
-    for (s = 0; s < steps; s++, t += dt, h += h_step, dz += dz_step) {
-        for (i = 0; i < rows; i++) {
-            const REAL *above = dy ? dy + s * dy_step + i * dy_row : NULL;
-            REAL *d = dh + i * width;
-            if (lengths && t >= lengths[i]) { /* dh stays */
-                memset(dz + i * width, 0, width * sizeof(REAL));
-                continue;
-            }
+    for (s = 0; s < steps; s++) {
+        for (r = 0; r < n; r++) {
+            const REAL *above = dy ? dy + s * dt * dy_step + (order ? order[r] : r) * dy_row : NULL;
             for (u = 0; u < width; u += VL) {
-                vec sum = v_load(d + u);
+                vec sum = v_load(dh + r * width + u);
                 if (above)
                     sum += FN(rnn_load_dy)(above + u, H - u);
-                v_store(dz + i * width + u, FN(rnn_phi_back)(activation, sum, v_load(h + i * width + u)));
-                if (lengths)
-                    v_store(d + u, v_all(0)); /* for the product to be added to, as to the rows that stand still */
+                v_store(dz + r * width + u, FN(rnn_phi_back)(activation, sum, v_load(h + r * width + u)));
             }
         }
         if (s + 1 < steps || whole)
-            FN(rnn_product)(rows, H, width, dz, w, dh, lengths != NULL, s & 1);
+            FN(rnn_product)(n, H, width, dz, w, dh, 0, s & 1);
+        if (s + 1 < steps) {
+            const int64_t left = n;
+            if (live)
+                n = *(live += dt);
+            h += dt > 0 ? left * width : -n * width;
+            dz += dt > 0 ? left * width : -n * width;
+        }
     }
 }
 
