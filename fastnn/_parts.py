@@ -28,7 +28,7 @@ def describe_loss(loss: Loss) -> dict[str, Any]:
     ValueError
         It is a function without a name to find it by.
     """
-    entry = {"name": loss.name, "reduction": loss.reduction}
+    entry: dict[str, Any] = {"name": loss.name, "reduction": loss.reduction}
     if isinstance(loss, CallableLoss):
         _check_named("loss", loss.function)
         entry["custom"] = True

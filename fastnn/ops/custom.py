@@ -124,7 +124,7 @@ class CustomOp(Op):
         return accepts(self.layer.forward, "lengths")
 
     @property
-    def refuses_lengths(self) -> str:
+    def refuses_lengths(self) -> str:  # type: ignore[override]
         """A layer that reduces the time would take padding for numbers unless it is told the lengths."""
         if self.keeps_lengths or self._takes_lengths:
             return ""
@@ -212,7 +212,7 @@ class CustomOp(Op):
 
 
 def _is_size(size: Any) -> bool:
-    return size is None or (isinstance(size, (int, np.integer)) and not isinstance(size, bool) and size > 0)
+    return size is None or (isinstance(size, (int, np.integer)) and not isinstance(size, bool) and bool(size > 0))
 
 
 def _fits(shape: Shape, template: Shape) -> bool:
