@@ -117,10 +117,12 @@ class Sequential(Model):
                 located.layer = number  # type: ignore[attr-defined]
                 raise located from None
             if isinstance(result, tuple):
-                raise ValueError(
+                several = ValueError(
                     f"layer {number}: {layer!r}: expected one result, got {len(result)}; layers that give several, as "
                     "with return_state=True, go into a fnn.Model."
                 )
+                several.layer = number + 1  # type: ignore[attr-defined]
+                raise several
             note_checks(graph, layer, [value])
             value = result
             graph.marks.append(value)

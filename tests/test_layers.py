@@ -7,6 +7,7 @@ from _nets import addition_net
 
 import fastnn as fnn
 from fastnn import initializers, layers
+from fastnn.layers._recurrent import Recurrent
 from fastnn.ops._base import Graph
 
 EXAMPLES = [
@@ -15,6 +16,8 @@ EXAMPLES = [
     fnn.LSTM(3, 4),
     fnn.LSTM(3, 4, bidirectional=True),
     fnn.LSTM(3, 4, bidirectional=True, return_sequences=False),
+    fnn.RNN(3, 4, 2, "relu", dropout=0.25, bias=False),
+    fnn.GRU(3, 4, learned_state=True, reset_after=False),
     fnn.BatchNorm(3, momentum=0.2, eps=1e-3),
     fnn.Dropout(0.3),
     fnn.RepeatVector(5),
@@ -54,7 +57,7 @@ def test_config_and_repr_make_the_layer_again(layer):
 def test_the_shape_that_a_layer_promises_is_the_one_it_gives(backend, layer, shape):
     layer = type(layer)(**layer.config)
     graph = Graph()
-    takes_sequences, takes_rows = not isinstance(layer, fnn.RepeatVector), not isinstance(layer, fnn.LSTM)
+    takes_sequences, takes_rows = not isinstance(layer, fnn.RepeatVector), not isinstance(layer, Recurrent)
     if not (takes_sequences if len(shape) == 3 else takes_rows):
         with pytest.raises(ValueError, match="expected"):
             layer.build(graph, graph.input(shape))

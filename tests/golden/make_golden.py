@@ -20,6 +20,7 @@ if str(HERE.parent) not in sys.path:
 
 import _op_inputs as draw  # noqa: E402
 import _op_oracles as oracle  # noqa: E402
+import _recurrent_layers as layers  # noqa: E402
 
 
 def generator(family, case):
@@ -65,6 +66,15 @@ def rnn_cases():
     yield "one_row", draw.rnn_inputs, {"B": 1, "T": 8, "I": 2, "H": 16, "activation": 2, "bias": False}
     yield "last", draw.rnn_inputs, {"B": 2, "T": 5, "I": 3, "H": 3, "D": 2, "last_only": True, "initial": False}
     yield "repeated", draw.rnn_inputs, {"B": 3, "T": 4, "I": 5, "H": 3, "D": 2, "repeated": True}
+
+
+def recurrent_layer_cases():
+    """Each kind: two layers of two directions on ragged sequences from given states; one without a bias, from zeros."""
+    for kind in ("RNN", "GRU", "LSTM"):
+        yield f"{kind}.deep", layers.layer_inputs, {
+            "kind": kind, "B": 4, "T": 4, "I": 3, "H": 2, "L": 2, "D": 2, "lengths": [2, 4, 1, 3]}
+        yield f"{kind}.plain", layers.layer_inputs, {
+            "kind": kind, "B": 2, "T": 3, "I": 2, "H": 3, "bias": False, "initial": False}
 
 
 def loss_cases():
@@ -134,6 +144,7 @@ CASES = {
     "lstm": (lstm_cases, oracle.oracle_lstm),
     "rnn": (rnn_cases, oracle.oracle_rnn),
     "gru": (gru_cases, oracle.oracle_gru),
+    "recurrent_layers": (recurrent_layer_cases, layers.oracle_layer),
     "loss": (loss_cases, oracle.oracle_loss),
     "optimizer": (optimizer_cases, oracle.oracle_optimizer),
     "multiply": (multiply_cases, oracle.oracle_multiply),

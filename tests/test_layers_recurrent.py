@@ -1,0 +1,432 @@
+"""RNN, GRU and LSTM as layers: whole stacks against torch, states given, learned and handed on, what is refused."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from _helpers import assert_close, assert_gradients, assert_parity
+from _op_runs import assert_agrees, golden
+from _recurrent_layers import layer_inputs, make_layer, oracle_layer, run_layer, weights_of
+
+import fastnn as fnn
+from fastnn import initializers
+
+KINDS = ["RNN", "GRU", "LSTM"]
+GOLDEN = golden("recurrent_layers")
+
+
+def states_of(kind):
+    return ("h", "c") if kind == "LSTM" else ("h",)
+
+
+def layer_of(kind, *sizes, **options):
+    return getattr(fnn, kind)(*sizes, **options)
+
+
+# -- against torch ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("case", GOLDEN)
+def test_golden(backend, case, dtype):
+    inputs, outputs = GOLDEN[case]
+    out = run_layer(inputs, dtype)
+    assert out.keys() == outputs.keys()
+    assert_agrees(out, outputs, dtype)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("L", "D"), [(1, 1), (1, 2), (2, 1), (2, 2), (3, 2)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_torch(backend, rng, kind, L, D, bias, ragged, dtype):
+    pytest.importorskip("torch")
+    B, T = 19, 7
+    lengths = rng.integers(1, T + 1, B) if ragged else None
+    case = layer_inputs(rng, kind, B, T, 5, 9, L, D, bias=bias, lengths=lengths, activation="tanh")
+    expected = oracle_layer(**case)
+    out = run_layer(case, dtype)
+    assert out.keys() == expected.keys()
+    assert_agrees(out, expected, dtype)
+
+
+@pytest.mark.oracle
+def test_torch_relu(backend, rng):
+    pytest.importorskip("torch")
+    case = layer_inputs(rng, "RNN", 3, 5, 4, 6, 2, 2, activation="relu", initial=False)
+    assert_agrees(run_layer(case), oracle_layer(**case), "float64")
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_state_dict_goes_back_to_torch(rng, kind):
+    torch = pytest.importorskip("torch")
+    case = layer_inputs(rng, kind, 3, 5, 4, 6, 2, 2, initial=False)
+    layer = make_layer(case)
+    x = fnn.Input((None, 4))
+    net = fnn.Model(x, layer(x), dtype="float64", seed=0)
+    layer.load_state_dict(weights_of(case))
+    theirs = getattr(torch.nn, kind)(4, 6, 2, batch_first=True, bidirectional=True).double()
+    theirs.load_state_dict({name: torch.from_numpy(array) for name, array in layer.state_dict().items()})
+    with torch.no_grad():
+        y = theirs(torch.from_numpy(case["x"]))[0].numpy()
+    assert_close(net.predict(case["x"])[0], y, 1e-12)
+
+
+# -- PyTorch's layout ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"bias": False}, {"num_layers": 2, "bidirectional": True}])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_state_dict_comes_back(rng, kind, options):
+    layer = layer_of(kind, 3, 4, **options)
+    fnn.Sequential(layer, dtype="float64", seed=0)
+    arrays = {name: rng.standard_normal(array.shape) for name, array in layer.state_dict().items()}
+    layer.load_state_dict(arrays)
+    again = layer.state_dict()
+    for name, array in arrays.items():
+        if name.startswith("weight"):
+            np.testing.assert_array_equal(again[name], array)
+        elif name.startswith("bias_ih"):  # what is added up in the cell is one number here
+            other = name.replace("_ih", "_hh")
+            apart = slice(8, None) if kind == "GRU" else slice(0)
+            np.testing.assert_array_equal(again[name][apart], array[apart])
+            np.testing.assert_array_equal(again[other][apart], arrays[other][apart])
+            joined = slice(8) if kind == "GRU" else slice(None)
+            np.testing.assert_array_equal(again[name][joined], (array + arrays[other])[joined])
+            np.testing.assert_array_equal(again[other][joined], 0)
+    layer.load_state_dict(again)
+    assert_parity(layer.state_dict(), again)
+
+
+def test_names_and_sizes_of_parameters():
+    layer = fnn.GRU(3, 4, 2, bidirectional=True, learned_state=True)
+    assert {name: p.shape for name, p in layer.parameters.items()} == {
+        "w_ih": (3, 12), "w_hh": (4, 12), "b": (12,), "b_hn": (4,),
+        "w_ih_r": (3, 12), "w_hh_r": (4, 12), "b_r": (12,), "b_hn_r": (4,),
+        "w_ih_l1": (8, 12), "w_hh_l1": (4, 12), "b_l1": (12,), "b_hn_l1": (4,),
+        "w_ih_l1_r": (8, 12), "w_hh_l1_r": (4, 12), "b_l1_r": (12,), "b_hn_l1_r": (4,),
+        "h_0": (16,),
+    }  # fmt: skip
+    assert layer.count == sum(p.size for p in layer.parameters.values())
+    fnn.Sequential(layer, seed=0)
+    assert list(layer.state_dict())[:5] == [
+        "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0", "weight_ih_l0_reverse"]  # fmt: skip
+    assert list(layer.state_dict())[-1] == "h_0"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_a_bias_there_is_none_to_count_or_train(backend, rng, kind):
+    layer = layer_of(kind, 3, 4, bias=False)
+    net = fnn.Sequential(layer, fnn.LastStep(), dtype="float64", seed=0)
+    gates = {"RNN": 1, "GRU": 3, "LSTM": 4}[kind]
+    assert layer.count == gates * 4 * (3 + 4)
+    assert list(layer.state_dict()) == ["weight_ih_l0", "weight_hh_l0"]
+    net.compile(fnn.SGD(0.1), "mse")
+    net.fit(rng.standard_normal((8, 5, 3)), rng.standard_normal((8, 4)), epochs=2, verbose=0)
+    np.testing.assert_array_equal(net.predict(np.zeros((1, 3, 3))), 0)
+    layer.trainable = False
+    layer.trainable = True
+    net.fit(rng.standard_normal((8, 5, 3)), rng.standard_normal((8, 4)), epochs=2, verbose=0)
+    np.testing.assert_array_equal(net.predict(np.zeros((1, 3, 3))), 0)
+
+
+def test_the_older_form_of_gru_refuses_weights_of_the_newer_one():
+    layer = fnn.GRU(3, 4, reset_after=False)
+    fnn.Sequential(layer, dtype="float64", seed=0)
+    arrays = layer.state_dict()
+    arrays["bias_hh_l0"][:8] = 0.25
+    layer.load_state_dict(arrays)
+    np.testing.assert_array_equal(layer.b, [0.25] * 8 + [0] * 4)
+    arrays["bias_hh_l0"][9] = 0.5
+    with pytest.raises(ValueError, match=r"bias_hh: expected zeros in the part of n.*PyTorch's GRU is the form reset_a"):
+        layer.load_state_dict(arrays)
+    np.testing.assert_array_equal(layer.b, [0.25] * 8 + [0] * 4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_first_numbers(kind):
+    layer = layer_of(kind, 5, 8, 2, bidirectional=True, learned_state=True)
+    fnn.Sequential(layer, dtype="float64", seed=3)
+    rng, gates = np.random.default_rng(3), {"RNN": 1, "GRU": 3, "LSTM": 4}[kind]
+    for suffix, features in (("", 5), ("_r", 5), ("_l1", 16), ("_l1_r", 16)):
+        limit = np.sqrt(6 / (features + gates * 8))
+        assert 0.8 * limit < np.abs(getattr(layer, "w_ih" + suffix)).max() <= limit
+        u = getattr(layer, "w_hh" + suffix)
+        assert_close(u @ u.T, np.eye(8), 1e-12)
+        bias = initializers.gate_bias(rng, (32,), forget=1, gates=4) if kind == "LSTM" else np.zeros(gates * 8)
+        np.testing.assert_array_equal(getattr(layer, "b" + suffix), bias)
+    np.testing.assert_array_equal(layer.h_0, 0)
+
+
+# -- stacks -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lengths", [None, np.array([6, 0, 1, 4])], ids=["whole", "ragged"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stack_is_its_layers_one_over_the_other(backend, rng, kind, bidirectional, lengths):
+    D = 1 + bidirectional
+    options = {"bidirectional": bidirectional}
+    whole = fnn.Sequential(
+        layer_of(kind, 3, 4, 2, dropout=0.4, return_sequences=False, **options), dtype="float64", seed=0)  # fmt: skip
+    chain = fnn.Sequential(
+        layer_of(kind, 3, 4, **options), fnn.Dropout(0.4), layer_of(kind, 4 * D, 4, return_sequences=False, **options),
+        dtype="float64", seed=0,
+    )  # fmt: skip
+    x, dy = rng.standard_normal((4, 6, 3)), rng.standard_normal((4, 4 * D))
+    assert_parity(list(whole.state_dict().values()), list(chain.state_dict().values()))
+    np.testing.assert_array_equal(whole.predict(x, lengths=lengths), chain.predict(x, lengths=lengths))
+    for net in (whole, chain):
+        net.zero_grad()
+    # The masks are those of the same place in the graph, so that even training is bitwise the same.
+    y = whole.forward(x, training=True, lengths=lengths)
+    np.testing.assert_array_equal(y, chain.forward(x, training=True, lengths=lengths))
+    assert (y != whole.predict(x, lengths=lengths)).any()
+    np.testing.assert_array_equal(whole.backward(dy), chain.backward(dy))
+    for name, parameter in whole.layers[0].parameters.items():
+        other = chain.layers[2 if "_l1" in name else 0].parameters[name.replace("_l1", "")]
+        np.testing.assert_array_equal(parameter.grad, other.grad, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_final_states_are_those_of_each_sequences_own_end(backend, rng, kind):
+    case = layer_inputs(rng, kind, 4, 5, 3, 2, 2, 2, lengths=[5, 0, 1, 3])
+    out = run_layer(case)
+    for k, steps in enumerate(case["lengths"]):
+        if steps == 0:  # no step leaves the states where they were
+            for state in states_of(kind):
+                np.testing.assert_array_equal(out[f"{state}_n"][k], case[f"{state}_0"][k])
+            continue
+        alone = {**case, "lengths": None, "x": case["x"][k : k + 1, :steps], "dy": case["dy"][k : k + 1, :steps]}
+        for state in states_of(kind):
+            alone |= {name: case[name][k : k + 1] for name in (f"{state}_0", f"d{state}_n")}
+        single = run_layer(alone)
+        assert_close(out["y"][k, :steps], single["y"][0], 1e-12)
+        for state in states_of(kind):
+            assert_close(out[f"{state}_n"][k], single[f"{state}_n"][0], 1e-12)
+        # The upper layer's states end what y shows: forward at the last step, backward at the first.
+        np.testing.assert_array_equal(out["h_n"][k, 4:6], out["y"][k, steps - 1, :2])
+        np.testing.assert_array_equal(out["h_n"][k, 6:], out["y"][k, 0, 2:])
+        assert not out["y"][k, steps:].any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_of_a_stack_with_states(backend, rng, kind):
+    case = layer_inputs(rng, kind, 3, 4, 2, 2, 2, 2, lengths=[4, 0, 2])
+    names = ["x", *(f"{state}_0" for state in states_of(kind)), *weights_of(case)]
+    out = run_layer(case)
+
+    def value(*arrays):
+        result = run_layer(case | dict(zip(names, arrays, strict=True)))
+        return sum(np.vdot(result[name], case[f"d{name}"]) for name in ("y", "h_n", "c_n") if name in result)
+
+    assert_gradients(value, [case[n] for n in names], [out[f"d{n}"] for n in names], names=names, limit=4, rng=rng)
+
+
+# -- states -------------------------------------------------------------------------------------------------------
+
+
+def coupled(kind, **options):
+    """An encoder that hands its final states to a decoder."""
+    source, target = fnn.Input((None, 3)), fnn.Input((None, 2))
+    _, *states = layer_of(kind, 3, 4, return_state=True, **options)(source)
+    decoder = layer_of(kind, 2, 4, **options)
+    return fnn.Model([source, target], decoder(target, initial_state=states), dtype="float64", seed=0), decoder
+
+
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}], ids=["one", "deep"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_states_pass_from_an_encoder_to_a_decoder(backend, rng, kind, options):
+    net, _ = coupled(kind, **options)
+    x, z = rng.standard_normal((3, 5, 3)), rng.standard_normal((3, 4, 2))
+    y = net.forward([x, z], training=True)
+    dy = rng.standard_normal(y.shape)
+    net.zero_grad()
+    dx, dz = net.backward(dy)
+    grads, params = net.vectors.grads.copy(), net.vectors.params.copy()
+
+    def value(x, z, params):
+        net.vectors.params[...] = params
+        return np.vdot(net.predict([x, z]), dy)
+
+    assert_gradients(value, [x, z, params], [dx, dz, grads], names=["x", "z", "params"], limit=20, rng=rng)
+
+
+def test_states_one_by_one_or_in_a_list():
+    _, decoder = coupled("LSTM")
+    x, h, c = fnn.Input((None, 2)), fnn.Input((4,)), fnn.Input((4,))
+    for node in (decoder(x, h, c), decoder(x, [h, c]), decoder(x, initial_state=(h, c)), decoder([x, h, c])):
+        assert node.call.inputs == (x, h, c)
+    _, single = coupled("GRU")
+    assert single(x, initial_state=h).call.inputs == (x, h)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_learned_states(backend, rng, kind):
+    """They are given states that are the same for all, and their gradients the sums of those."""
+    case = layer_inputs(rng, kind, 5, 4, 3, 2, 2, 2, lengths=[4, 0, 1, 3, 2])
+    learned = {name: array[0] for name, array in case.items() if name in ("h_0", "c_0")}
+    case |= {name: np.tile(array, (5, 1)) for name, array in learned.items()}
+    given = run_layer(case)
+
+    layer = make_layer(case, learned_state=True)
+    x = fnn.Input((None, 3))
+    net = fnn.Model(x, layer(x), dtype="float64", seed=0)
+    layer.load_state_dict(weights_of(case) | learned)
+    results = net.forward(case["x"], training=True, lengths=case["lengths"])
+    for name, array in zip(("y", "h_n", "c_n"), results, strict=False):
+        np.testing.assert_array_equal(array, given[name])
+    above = [case[name] for name in ("dy", "dh_n", "dc_n") if name in case]
+    net.zero_grad()
+    np.testing.assert_array_equal(net.backward(above), given["dx"])
+    for state in states_of(kind):
+        sums = given[f"d{state}_0"].sum(axis=0)
+        assert_close(layer.parameters[f"{state}_0"].grad, sums, 1e-12)
+        net.forward(case["x"], training=True, lengths=case["lengths"])
+        net.backward(above)  # adds
+        assert_close(layer.parameters[f"{state}_0"].grad, 2 * sums, 1e-12)
+        net.zero_grad()
+        net.forward(case["x"], training=True, lengths=case["lengths"])
+        net.backward(above)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_learned_states_are_trained_unless_frozen(backend, rng, frozen):
+    layer = fnn.LSTM(3, 4, learned_state=True, return_sequences=False)
+    net = fnn.Sequential(fnn.Linear(3, 3), layer, dtype="float64", seed=0)
+    if frozen:
+        layer.trainable = False
+    net.compile("sgd", "mse")
+    net.fit(rng.standard_normal((8, 5, 3)), rng.standard_normal((8, 4)), epochs=2, verbose=0)
+    assert layer.h_0.any() != frozen
+    assert layer.c_0.any() != frozen
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_starts_from_learned_states(backend, rng, kind):
+    layer = layer_of(kind, 3, 4, 2, learned_state=True)
+    net = fnn.Sequential(layer, dtype="float64", seed=0)
+    layer.h_0[...] = rng.standard_normal(8)
+    x = rng.standard_normal((2, 5, 3))
+    step = net.stream(batch_size=2)
+    for _ in range(2):
+        assert_close(np.stack([step(x[:, t]) for t in range(5)], axis=1), net.predict(x), 1e-12)
+        step.reset()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stateful_layers_go_on_where_the_last_batch_ended(backend, rng, kind):
+    net = fnn.Sequential(layer_of(kind, 3, 4, 2, stateful=True), dtype="float64", seed=0)
+    plain = fnn.Sequential(layer_of(kind, 3, 4, 2), dtype="float64", seed=0)
+    x = rng.standard_normal((2, 6, 3))
+    whole = plain.predict(x)
+    for _ in range(2):
+        parts = [net.predict(x[:, :2]), net.predict(x[:, 2:3]), net.predict(x[:, 3:])]
+        assert_close(np.concatenate(parts, axis=1), whole, 1e-12)
+        net.reset_states()
+
+
+# -- options ------------------------------------------------------------------------------------------------------
+
+
+OPTIONS = [
+    {},
+    {"num_layers": 3, "dropout": 0.25, "bidirectional": True, "bias": False},
+    {"num_layers": 2, "learned_state": True, "return_sequences": False},
+    {"return_state": True, "bidirectional": True},
+    {"stateful": True},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_options_survive_files_and_copies(backend, rng, tmp_path, kind, options):
+    own = {"RNN": {"activation": "sigmoid"}, "GRU": {"reset_after": False}, "LSTM": {}}[kind]
+    layer = layer_of(kind, 3, 4, **options, **own)
+    assert repr(eval(repr(layer), vars(fnn))) == repr(layer)
+    assert all(layer.config[name] == value for name, value in (options | own).items())
+    x = fnn.Input((None, 3))
+    net = fnn.Model(x, layer(x), seed=0)
+    for parameter in layer.parameters.values():
+        if parameter.trainable:
+            parameter.data += rng.standard_normal(parameter.shape).astype("float32") / 4
+    batch = rng.standard_normal((2, 5, 3))
+    net.save(tmp_path / "net.safetensors")
+    expected = net.predict(batch)
+    for other in (fnn.load(tmp_path / "net.safetensors"), pickle.loads(pickle.dumps(net)), copy.deepcopy(net)):
+        assert other.layers[0].config == layer.config
+        if options.get("stateful"):
+            other.reset_states()
+        assert_parity(other.predict(batch), expected)
+        assert_parity(other.state_dict(), net.state_dict())
+
+
+def test_a_layer_says_only_what_is_not_as_usual():
+    assert repr(fnn.LSTM(3, 4)) == "LSTM(input_size=3, hidden_size=4)"
+    assert repr(fnn.GRU(3, 4, 2, reset_after=False)) == (
+        "GRU(input_size=3, hidden_size=4, num_layers=2, reset_after=False)")  # fmt: skip
+    assert repr(fnn.RNN(3, 4, activation="relu")) == "RNN(input_size=3, hidden_size=4, activation='relu')"
+
+
+def test_summary():
+    x = fnn.Input((None, 3))
+    y, h, c = fnn.LSTM(3, 4, 2, return_state=True, return_sequences=False)(x)
+    assert (y.shape, h.shape, c.shape) == ((None, 4), (None, 8), (None, 8))
+    lines = []
+    fnn.Model(x, [y, h, c], seed=0).summary(lines.append)
+    count = 4 * 4 * (3 + 4 + 1) + 4 * 4 * (4 + 4 + 1)
+    assert f"LSTM   (B, 4)  {count:>10,}" in lines[0]
+
+
+REFUSED = [
+    (lambda: fnn.LSTM(3, 4, num_layers=0), ValueError, "LSTM: num_layers: expected a positive integer, got 0"),
+    (lambda: fnn.GRU(3, 4, dropout=0.5), ValueError, r"GRU: dropout: expected 0 with num_layers=1.*fnn\.Dropout after"),
+    (lambda: fnn.GRU(3, 4, 2, dropout=1.0), ValueError, r"GRU: dropout: expected a number in \[0, 1\), got 1\.0"),
+    (lambda: fnn.GRU(3, 4, 2, dropout=True), ValueError, r"dropout: expected a number in \[0, 1\), got True"),
+    (lambda: fnn.RNN(3, 4, activation="gelu"), ValueError, "RNN: activation: expected one of tanh, relu, sigmoid, got"),
+    (lambda: fnn.RNN(3, 4, bidirectional="no"), TypeError, "RNN: bidirectional: expected True or False, got 'no'"),
+    (lambda: fnn.GRU(3, 4, reset_after=None), TypeError, "GRU: reset_after: expected True or False, got None"),
+    (lambda: fnn.LSTM(3, 4, 1, True), TypeError, "positional"),
+    (lambda: fnn.LSTM(3, 4, stateful=True, bidirectional=True), ValueError, "stateful: expected False with bidirec"),
+    (lambda: fnn.LSTM(3, 4, stateful=True, learned_state=True), ValueError, "stateful: expected False with learned"),
+    (lambda: fnn.LSTM(3, 4, 32, return_state=True), ValueError, "num_layers: expected at most 31 with return_state=T"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "error", "message"), REFUSED)
+def test_options_that_are_refused(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def node(*shape):
+    return fnn.Input(shape)
+
+
+WRONG_CALLS = [
+    (lambda: fnn.LSTM(3, 4)(node(3)), r"expected a sequence \(B, T, 3\), got shape \(B, 3\)"),
+    (lambda: fnn.LSTM(3, 4)(node(None, 2)), "expected 3 input features, got 2"),
+    (lambda: fnn.LSTM(3, 4)(node(None, 3), node(4)),
+     r"expected a sequence and the initial h_0 and c_0, or a sequence alone, got a sequence and 1 more; return_state="),
+    (lambda: fnn.GRU(3, 4)(node(None, 3), [node(4), node(4)]), "and the initial h_0, or a sequence alone.*and 2 more"),
+    (lambda: fnn.GRU(3, 4, 2, bidirectional=True)(node(None, 3), node(8)),
+     r"h_0: expected shape \(B, num_layers \* directions \* hidden_size\) = \(B, 16\), got \(B, 8\); Linear\(n, 16\)"),
+    (lambda: fnn.LSTM(3, 4)(node(None, 3), node(4), node(None, 4)), r"c_0: expected shape .* got \(B, T, 4\)"),
+    (lambda: fnn.GRU(3, 4, stateful=True)(node(None, 3), node(4)), "expected no initial states with stateful=True"),
+    (lambda: fnn.GRU(3, 4, learned_state=True)(node(None, 3), node(4)), "no initial states with learned_state=True"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "message"), WRONG_CALLS)
+def test_calls_that_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_layers_that_give_several_results_go_into_a_model():
+    with pytest.raises(ValueError, match=r"layer 0: LSTM\(.*expected one result, got 3.*go into a fnn\.Model"):
+        fnn.Sequential(fnn.LSTM(3, 4, return_state=True))
