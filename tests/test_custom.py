@@ -489,3 +489,11 @@ def available():
     return ["numpy", *(["compiled"] if _backend.simd_level() is not None else [])]
 
 
+
+
+def test_a_stream_with_a_layer_of_ones_own(backend, rng):
+    x = rng.standard_normal((2, 6, 3))
+    net = fnn.Sequential(fnn.LSTM(3, 4), MyTanh(), MyLinear(4, 2), dtype="float64", seed=0)
+    step = net.stream(batch_size=2)
+    steps = np.stack([step(x[:, t]) for t in range(6)], axis=1)
+    assert_close(steps, net.predict(x), 1e-12)
