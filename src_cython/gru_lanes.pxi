@@ -1,6 +1,6 @@
 # The GRU on lanes: blocks of LB examples side by side. Included by gru.pyx.
 #
-# Parts of the gates are matrices (3H, LB) in the order of the weights' columns, (3, H * LB) to the leaves of simd_gru.h.
+# Parts of the gates are matrices (3H, LB) in the order of the weights' columns, (3, H LB) to the leaves of simd_gru.h.
 
 cdef int64_t saved_lanes(shape_t* s) noexcept nogil:
     return up(s.B, s.VL) * s.T * (s.D * 4 * s.H + s.h_rows) + 64

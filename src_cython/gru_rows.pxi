@@ -93,7 +93,8 @@ cdef void forward_rows_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* 
                 to_and_fro(L, B, 2 * width, H, h, width, w_hh, N, <floating*>NULL, z_t, N, True, position & 1)
             G.before(B, width, z_t, h, q)
             if not still:
-                to_and_fro(L, B, width, H, q, width, w_hh + 2 * width, N, <floating*>NULL, z_t + 2 * width, N, True, position & 1)
+                to_and_fro(L, B, width, H, q, width, w_hh + 2 * width, N, <floating*>NULL, z_t + 2 * width, N, True,
+                           position & 1)
             G.before_n(B, width, z_t, h, hs + t * size)
         still = False
         if lengths != NULL:

@@ -73,6 +73,10 @@ INLINE void FN(gemm_stripe)(int v, int tail, int64_t m, int64_t K, const REAL *a
         i += 4;
     }
 #endif
+    if (i + 3 == m) { /* together: two and one would read B twice */
+        FN(gemm_tile)(3, v, tail, K, a + i * a_row, a_row, a_col, b, ldb, bias, c + i * ldc, ldc, accumulate);
+        return;
+    }
     if (i + 2 <= m) {
         FN(gemm_tile)(2, v, tail, K, a + i * a_row, a_row, a_col, b, ldb, bias, c + i * ldc, ldc, accumulate);
         i += 2;

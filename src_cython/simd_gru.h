@@ -1,8 +1,9 @@
 /* The leaves of the GRU: what happens to the numbers of one step between its matrix products.
  *
- * They are element-wise, and so serve rows and lanes alike: one step of one example is (3, width), its gates r, z and n,
- * where a block of lanes has the width H * LB. q is what the reset gate meets at n: h w_hn + b_hn, which r is
- * multiplied with (reset after the product), or r h, which is multiplied with w_hn (reset before it).
+ * They are element-wise, and so serve rows and lanes alike: a step of one example is (3, width), its gates r, z and n,
+ * and a block of lanes is one example of the width H LB. q is what the reset gate meets on the way to n: h w_hn + b_hn,
+ * which r is multiplied with (reset *after* the product), or r h, which is multiplied with w_hn (reset *before* it).
+ *
  * As simd.h: one struct for float and double, sizes in elements. simd_gru.pyx fills the table.
  */
 #ifndef FASTNN_SIMD_GRU_H
