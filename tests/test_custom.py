@@ -59,7 +59,7 @@ def test_copies_of_layers_give_the_curve_of_the_layers(backend, rng, dtype, step
     histories, predictions = [], []
     for make in (chain, custom_chain):
         net = make(dtype=dtype)
-        # Not Adam: a bias before a BatchNorm has a gradient of rounding errors, which Adam makes steps of its full size.
+        # Not Adam: a bias before a BatchNorm has a gradient of rounding errors, which Adam makes steps of full size.
         net.compile(fnn.SGD(lr=0.05, momentum=0.9), "mse")
         histories.append(net.fit(x, y, epochs=6, batch_size=8, validation_data=(x, y), verbose=0).history)
         predictions.append(net.predict(x))
