@@ -125,7 +125,7 @@ class Batches:
     @property
     def epochs(self) -> float:
         """1 once the epoch is over, before that the fraction of its examples where that is known."""
-        return 1.0 if self.done else min(self.examples / self.source.size, 1.0) if self.source.size else 0.0
+        return 1.0 if self.done else self.source.share(self.batch + 1, self.examples)
 
     def fetch(self) -> None:
         """Have the batches of an update."""
@@ -180,6 +180,10 @@ class Examples:
     def exhausted(self, batches: int) -> bool:
         """Whether an epoch is over after so many batches."""
         return batches * self.batch_size >= self.size
+
+    def share(self, batches: int, examples: int) -> float:
+        """How much of an epoch is over after so many batches, with so many examples."""
+        return examples / self.size
 
 
 class Stream:
@@ -240,6 +244,12 @@ class Stream:
     def exhausted(self, batches: int) -> bool:
         """Whether an epoch is known to be over after so many batches."""
         return batches == self.steps
+
+    def share(self, batches: int, examples: int) -> float:
+        """How much of an epoch is over: as far as that is known, by the batches or by the size of the last epoch."""
+        if self.steps is not None:
+            return batches / self.steps
+        return min(examples / self.size, 1.0) if self.size else 0.0
 
     def _check(self, batch: Any, number: int) -> Data:
         if not isinstance(batch, (tuple, list)) or not 2 <= len(batch) <= 4:

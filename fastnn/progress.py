@@ -71,11 +71,14 @@ class Progress:
 
     #: Seconds between lines where the output is no terminal.
     LINE_SECONDS = 2.0
+    #: Seconds between pictures of the bar: drawing one costs as much as many small batches.
+    BAR_SECONDS = 0.05
 
     def __init__(self, epochs: int, verbose: int, first: int = 0) -> None:
         self.epochs, self.verbose = epochs, verbose
         self.bar: Any = None
-        self.start = self.last_line = time.monotonic()
+        self.start = self.last_shown = time.monotonic()
+        self.latest: tuple[float, dict[str, float], float] | None = None
         if verbose == 1 and sys.stderr.isatty():
             from tqdm import tqdm
 
@@ -88,21 +91,32 @@ class Progress:
         if not self.verbose:
             return
         now = time.monotonic()
-        rate = speed(examples / max(now - self.start, 1e-9))
         if self.bar is not None:
-            self.bar.n = round(done, 2)
-            self.bar.ncols = columns()
-            # What stands before the figures takes some 50 columns: bar, epoch, clock, speed.
-            width = self.bar.ncols - 44 - 2 * len(str(self.epochs)) - len(rate)
-            self.bar.set_postfix_str(f"{rate}, {fitting(logs, width)}", refresh=False)
-            self.bar.refresh()
+            self.latest = done, dict(logs), examples / max(now - self.start, 1e-9)
+            if now - self.last_shown >= self.BAR_SECONDS:
+                self.last_shown = now
+                self._show()
             return
-        due = self.verbose == 2 or now - self.last_line >= self.LINE_SECONDS or done >= self.epochs
+        due = self.verbose == 2 or now - self.last_shown >= self.LINE_SECONDS or done >= self.epochs
         if finished_epoch and due:
-            self.last_line = now
+            self.last_shown = now
+            rate = speed(examples / max(now - self.start, 1e-9))
             print(f"epoch {int(done)}/{self.epochs} - {now - self.start:.1f} s, {rate} - {figures(logs)}", flush=True)
 
+    def _show(self) -> None:
+        assert self.latest is not None
+        done, logs, rate = self.latest
+        self.latest = None
+        self.bar.n = round(done, 2)
+        self.bar.ncols = columns()
+        # What stands before the figures takes some 50 columns: bar, epoch, clock, speed.
+        width = self.bar.ncols - 44 - 2 * len(str(self.epochs)) - len(speed(rate))
+        self.bar.set_postfix_str(f"{speed(rate)}, {fitting(logs, width)}", refresh=False)
+        self.bar.refresh()
+
     def close(self) -> None:
-        """End the bar's line."""
+        """Show the latest, and end the bar's line."""
         if self.bar is not None:
+            if self.latest is not None:
+                self._show()
             self.bar.close()

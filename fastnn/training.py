@@ -149,7 +149,8 @@ def fit(
         raise ValueError(f"verbose: expected 0, 1 or 2, got {verbose!r}.")
     chosen = check_callbacks(callbacks)
     given = check_validation(validation_data, validation_lengths, validation_split)
-    stream = y is None and not isinstance(x, np.ndarray) and (hasattr(x, "__iter__") or hasattr(x, "__getitem__"))
+    iterable = hasattr(x, "__iter__") or hasattr(x, "__getitem__")
+    stream = y is None and iterable and not isinstance(x, (np.ndarray, Mapping))
     source: Stream | Data
     validation = None
     if stream:
@@ -167,7 +168,7 @@ def fit(
             )
     else:
         if y is None:
-            raise ValueError("y: expected targets beside the array x, got none.")
+            raise ValueError("y: expected targets beside the arrays x, got none.")
         if steps_per_epoch is not None:
             raise ValueError("steps_per_epoch: expected an iterable of batches with it, got arrays.")
         source = Data(model, x, y, lengths, sample_weight)

@@ -214,8 +214,9 @@ def test_an_iterable_is_refused_before_it_is_touched(backend, regression):
             net.fit(batches(), verbose=0, **options)
     with pytest.raises(ValueError, match="steps_per_epoch: expected an iterable of batches with it, got arrays"):
         net.fit(x, y, steps_per_epoch=2, verbose=0)
-    with pytest.raises(ValueError, match="y: expected targets beside the array x, got none"):
-        net.fit(x, verbose=0)
+    for arrays in (x, {"x": x}):
+        with pytest.raises(ValueError, match="y: expected targets beside the arrays x, got none"):
+            net.fit(arrays, verbose=0)
     assert touched == []
     assert_same_state(state(net), before)
 

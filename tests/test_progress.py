@@ -77,6 +77,10 @@ def test_a_narrow_bar_spares_whole_figures():
     assert progress.fitting(logs, 25) == "loss=1, exact_match=0.25"
 
 
+def hook(self, batch, logs):
+    """Stand for a user's."""
+
+
 def test_a_live_bar_on_a_terminal(backend, data, monkeypatch):
     x, y = data
 
@@ -85,14 +89,23 @@ def test_a_live_bar_on_a_terminal(backend, data, monkeypatch):
             return True
 
     screen = Terminal()
+    drawn = []
+    monkeypatch.setattr(progress.Progress, "_show", lambda self, show=progress.Progress._show: drawn.append(show(self)))
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setattr(tqdm, "monitor_interval", 0)
+    monkeypatch.setattr(progress.Progress, "BAR_SECONDS", 1e9)
     compiled().fit(x, y, epochs=3, validation_data=(x, y))
     text = screen.getvalue()
     assert "\r" in text
     assert "| epoch 3.0/3 " in text or "| epoch 3/3 " in text
     assert "val_loss=" in text
     assert text.endswith("\n")
+    assert len(drawn) == 1  # the last, at the end
+    monkeypatch.setattr(progress.Progress, "BAR_SECONDS", 0.0)
+    compiled().fit(x, y, epochs=3, batch_size=4, callbacks=[type("Each", (fnn.Callback,), {"on_batch_end": hook})()])
+    assert len(drawn) == 1 + 3 * 2
+    for number in ("0.5/3", "1.5/3", "2.5/3"):
+        assert f"| epoch {number} " in screen.getvalue()
 
 
 def test_lines_tell_the_speed(backend, data, capsys, monkeypatch):
