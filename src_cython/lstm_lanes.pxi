@@ -12,7 +12,7 @@ cdef int64_t scratch_lanes(shape_t* s) noexcept nogil:
         s.D * (weights + 4 * s.H * (s.I + s.H + 9))
         + LB * (s.T * (2 * s.x_rows + s.h_rows + s.z_rows) + 2 * s.x_rows + 9 * s.H + 1)
     )
-    return max(forward, backward) + pieces
+    return max(forward, backward) + pieces + ragged_size(s)
 
 
 # ------------------------------------------------------------------------------------------------ weights, repacked
@@ -88,6 +88,9 @@ cdef void forward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) noe
     cdef floating* saved = <floating*>aligned(a.t[F_SAVED].data) if a.t[F_SAVED].data != NULL else NULL
     cdef floating* y = <floating*>a.t[F_Y].data
     cdef const int64_t* lengths = <int64_t*>a.t[F_LENGTHS].data
+    cdef const int64_t* order = by_length(s, lengths, &free)
+    cdef floating* buffer = take(&free, block_size(s)) if order != NULL else NULL
+    cdef floating* target
     cdef floating* weights[2]
     cdef floating* bias[2]
     cdef floating* projection[2]
@@ -107,14 +110,16 @@ cdef void forward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) noe
             pack_step(L, H, <floating*>a.t[F_W_IH + 3 * d].data, <floating*>a.t[F_W_HH + 3 * d].data, I, weights[d])
     xs = take(&free, (1 if repeated else T) * s.x_rows * LB)
     hs = take(&free, T * s.h_rows * LB)
+    if order != NULL:
+        lengths, LB = order + s.B, s.VL
     first = 0
     while first < s.B:
         n = min(s.B - first, LB)
         vectors = 2 if n > s.VL else 1
         LB = vectors * s.VL
         steps = longest(lengths + first if lengths != NULL else NULL, n, T)
-        steps_in[floating](L, <floating*>a.t[F_X].data + first * x_rows, x_rows, n, 1 if repeated else steps, I,
-                           s.x_rows, xs, vectors)
+        steps_in[floating](L, block_in(<floating*>a.t[F_X].data, x_rows, I if repeated else steps * I, order, first, n,
+                                       buffer), x_rows, n, 1 if repeated else steps, I, s.x_rows, xs, vectors)
         gates = cs = NULL
         if saved != NULL:
             gates = saved
@@ -122,24 +127,26 @@ cdef void forward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) noe
             hs = cs + D * T * H * LB
             saved = hs + T * s.h_rows * LB
         for d in range(D):
-            forward_direction(L, s, a, d, first, n, vectors, steps, xs, weights[d], bias[d],
+            forward_direction(L, s, a, d, first, n, vectors, steps, lengths, order, buffer, xs, weights[d], bias[d],
                               projection[d] if repeated else NULL,
                               gates + d * T * 4 * H * LB if gates != NULL else NULL,
                               cs + d * T * H * LB if cs != NULL else NULL, hs, free)
         if y != NULL:
-            steps_out[floating](L, hs, s.h_rows, n, steps, D * H, y + first * T * D * H, T * D * H, vectors)
+            target = block_target(y, T * D * H, order, first, buffer)
+            steps_out[floating](L, hs, s.h_rows, n, steps, D * H, target, T * D * H, vectors)
             if lengths != NULL:
-                clear_padding(s, lengths + first, n, y + first * T * D * H, D * H)
+                clear_padding(s, lengths + first, n, target, D * H)
+            block_out(target, T * D * H, 0, T * D * H, order, first, n, y)
         first += n
 
 
 cdef void forward_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t first, int64_t n,
-                            int64_t vectors, int64_t steps, const floating* xs, const floating* weights,
-                            const floating* bias, const floating* projection, floating* gates, floating* cs,
+                            int64_t vectors, int64_t steps, const int64_t* lengths, const int64_t* order,
+                            floating* buffer, const floating* xs, const floating* weights, const floating* bias,
+                            const floating* projection, floating* gates, floating* cs,
                             floating* hs, floating* free) noexcept nogil:
     """One block through one direction: hs (T, D, H, LB), and gates (T, H, 4, LB) and cs (T, H, LB) unless NULL."""
-    cdef int64_t H = s.H, I = s.I, LB = vectors * s.VL, position, t
-    cdef const int64_t* lengths = <int64_t*>a.t[F_LENGTHS].data
+    cdef int64_t H = s.H, I = s.I, N = s.D * H, LB = vectors * s.VL, position, t
     cdef floating* h = take(&free, H * LB)
     cdef floating* c = take(&free, H * LB)
     cdef floating* rolling = take(&free, H * LB)
@@ -147,12 +154,13 @@ cdef void forward_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, i
     cdef floating* projected = take(&free, 4 * H * LB)
     cdef floating* h_new
     cdef floating* c_new
+    cdef floating* target
     cdef const floating* x = NULL
     cdef const floating* start = bias
     if lengths != NULL:
         lengths += first
-    state_in[floating](L, s, <floating*>a.t[F_H0].data, first, n, d, h, vectors)
-    state_in[floating](L, s, <floating*>a.t[F_C0].data, first, n, d, c, vectors)
+    state_in(L, s, block_in(<floating*>a.t[F_H0].data, N, N, order, first, n, buffer), 0, n, d, h, vectors)
+    state_in(L, s, block_in(<floating*>a.t[F_C0].data, N, N, order, first, n, buffer), 0, n, d, c, vectors)
     if projection != NULL:
         L.lanes_product(vectors, 4 * H, I, projection, xs, bias, projected, False)
         start = projected
@@ -171,8 +179,12 @@ cdef void forward_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, i
         if cs == NULL:
             rolling = c
         h, c = h_new, c_new
-    state_out[floating](L, s, h, first, n, d, <floating*>a.t[F_H_N].data, vectors)
-    state_out[floating](L, s, c, first, n, d, <floating*>a.t[F_C_N].data, vectors)
+    target = block_target(<floating*>a.t[F_H_N].data, N, order, first, buffer)
+    state_out(L, s, h, 0, n, d, target, vectors)
+    block_out(target, N, d * H, d * H + H, order, first, n, <floating*>a.t[F_H_N].data)
+    target = block_target(<floating*>a.t[F_C_N].data, N, order, first, buffer)
+    state_out(L, s, c, 0, n, d, target, vectors)
+    block_out(target, N, d * H, d * H + H, order, first, n, <floating*>a.t[F_C_N].data)
 
 
 # ----------------------------------------------------------------------------------------------------------- backward
@@ -188,6 +200,9 @@ cdef void backward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) no
     cdef bint summed = dx != NULL and a.t[B_DX].n[1] != T
     cdef int64_t dx_rows = I if summed else T * I
     cdef const int64_t* lengths = <int64_t*>a.t[B_LENGTHS].data
+    cdef const int64_t* order = by_length(s, lengths, &free)
+    cdef floating* buffer = take(&free, block_size(s)) if order != NULL else NULL
+    cdef floating* target
     cdef floating* for_h[2]
     cdef floating* for_x[2]
     cdef sums_t sums[2]
@@ -207,6 +222,8 @@ cdef void backward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) no
     xs = take(&free, (1 if repeated else T) * s.x_rows * LB)
     dys = take(&free, T * s.h_rows * LB)
     dxs = take(&free, max(T, <int64_t>1) * s.x_rows * LB)
+    if order != NULL:
+        lengths, LB = order + s.B, s.VL
     first = 0
     while first < s.B:
         n = min(s.B - first, LB)
@@ -218,20 +235,22 @@ cdef void backward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) no
         hs = cs + D * T * H * LB
         saved = hs + T * s.h_rows * LB
         if want_dw:
-            steps_in[floating](L, <floating*>a.t[B_X].data + first * x_rows, x_rows, n, 1 if repeated else steps, I,
-                               s.x_rows, xs, vectors)
+            steps_in[floating](L, block_in(<floating*>a.t[B_X].data, x_rows, I if repeated else steps * I, order, first,
+                                           n, buffer), x_rows, n, 1 if repeated else steps, I, s.x_rows, xs, vectors)
         if has_dy:
-            steps_in[floating](L, <floating*>a.t[B_DY].data + first * T * D * H, T * D * H, n, steps, D * H, s.h_rows,
-                               dys, vectors)
+            steps_in[floating](L, block_in(<floating*>a.t[B_DY].data, T * D * H, steps * D * H, order, first, n,
+                                           buffer), T * D * H, n, steps, D * H, s.h_rows, dys, vectors)
         for d in range(D):
-            backward_direction(L, s, a, d, first, n, vectors, steps, xs, gates + d * T * 4 * H * LB,
-                               cs + d * T * H * LB, hs, dys if has_dy else NULL, for_h[d], for_x[d], dxs, &sums[d],
-                               free)
+            backward_direction(L, s, a, d, first, n, vectors, steps, lengths, order, buffer, xs,
+                               gates + d * T * 4 * H * LB, cs + d * T * H * LB, hs, dys if has_dy else NULL, for_h[d],
+                               for_x[d], dxs, &sums[d], free)
         if dx != NULL:
-            steps_out[floating](L, dxs, s.x_rows, n, 1 if summed else steps, I, dx + first * dx_rows, dx_rows, vectors)
+            target = block_target(dx, dx_rows, order, first, buffer)
+            steps_out[floating](L, dxs, s.x_rows, n, 1 if summed else steps, I, target, dx_rows, vectors)
             if not summed and steps < T:
                 for t in range(n):
-                    memset(dx + ((first + t) * T + steps) * I, 0, (T - steps) * I * sizeof(floating))
+                    memset(target + (t * T + steps) * I, 0, (T - steps) * I * sizeof(floating))
+            block_out(target, dx_rows, 0, dx_rows, order, first, n, dx)
         first += n
     if want_dw:
         for d in range(D):
@@ -240,14 +259,14 @@ cdef void backward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) no
 
 
 cdef void backward_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t first, int64_t n,
-                             int64_t vectors, int64_t steps, const floating* xs, const floating* gates,
+                             int64_t vectors, int64_t steps, const int64_t* lengths, const int64_t* order,
+                             floating* buffer, const floating* xs, const floating* gates,
                              const floating* cs, const floating* hs, const floating* dys, const floating* for_h,
                              const floating* for_x, floating* dxs, sums_t* sums, floating* free) noexcept nogil:
     """One block back through one direction: dxs (T, I, LB) or its sum (I, LB) written by the first direction, added
     to by the second, and the block's share added to the sums."""
-    cdef int64_t H = s.H, I = s.I, LB = vectors * s.VL, size = H * LB, position, t, before
+    cdef int64_t H = s.H, I = s.I, N = s.D * H, LB = vectors * s.VL, size = H * LB, position, t, before
     cdef int64_t x_step = s.x_rows * LB, h_step = s.h_rows * LB, z_step = s.z_rows * LB
-    cdef const int64_t* lengths = <int64_t*>a.t[B_LENGTHS].data
     cdef bint want_dx = a.t[B_DX].data != NULL, summed = want_dx and a.t[B_DX].n[1] != s.T
     cdef bint want_dw = a.t[B_DW_IH].data != NULL, repeated = a.t[B_X].repeated
     cdef bint want_sum = summed or (want_dw and repeated)
@@ -259,13 +278,14 @@ cdef void backward_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, 
     cdef floating* c0 = take(&free, size)
     cdef floating* dz_sum = take(&free, 4 * size)
     cdef floating* live = take(&free, LB)
+    cdef floating* target
     cdef const floating* c_prev
     if lengths != NULL:
         lengths += first
-    state_in[floating](L, s, <floating*>a.t[B_DH_N].data, first, n, d, dh, vectors)
-    state_in[floating](L, s, <floating*>a.t[B_DC_N].data, first, n, d, dc, vectors)
-    state_in[floating](L, s, <floating*>a.t[B_H0].data, first, n, d, h0, vectors)
-    state_in[floating](L, s, <floating*>a.t[B_C0].data, first, n, d, c0, vectors)
+    state_in(L, s, block_in(<floating*>a.t[B_DH_N].data, N, N, order, first, n, buffer), 0, n, d, dh, vectors)
+    state_in(L, s, block_in(<floating*>a.t[B_DC_N].data, N, N, order, first, n, buffer), 0, n, d, dc, vectors)
+    state_in(L, s, block_in(<floating*>a.t[B_H0].data, N, N, order, first, n, buffer), 0, n, d, h0, vectors)
+    state_in(L, s, block_in(<floating*>a.t[B_C0].data, N, N, order, first, n, buffer), 0, n, d, c0, vectors)
     if want_sum:
         memset(dz_sum, 0, 4 * size * sizeof(floating))
     for position in range(steps - 1, -1, -1):
@@ -286,8 +306,12 @@ cdef void backward_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, 
             L.lanes_product(vectors, I, 4 * H, for_x, dz + t * z_step, NULL, dxs + t * x_step, d > 0)
         if want_sum:
             L.add(dz_sum, dz + t * z_step, 4 * size)
-    state_out[floating](L, s, dh, first, n, d, <floating*>a.t[B_DH0].data, vectors)
-    state_out[floating](L, s, dc, first, n, d, <floating*>a.t[B_DC0].data, vectors)
+    target = block_target(<floating*>a.t[B_DH0].data, N, order, first, buffer)
+    state_out(L, s, dh, 0, n, d, target, vectors)
+    block_out(target, N, d * H, d * H + H, order, first, n, <floating*>a.t[B_DH0].data)
+    target = block_target(<floating*>a.t[B_DC0].data, N, order, first, buffer)
+    state_out(L, s, dc, 0, n, d, target, vectors)
+    block_out(target, N, d * H, d * H + H, order, first, n, <floating*>a.t[B_DC0].data)
     if summed:
         L.lanes_product(vectors, I, 4 * H, for_x, dz_sum, NULL, dxs, d > 0)
     if not want_dw or steps == 0:

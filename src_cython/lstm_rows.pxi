@@ -65,7 +65,8 @@ cdef void forward_rows(const leaf_t* L, shape_t* s, args_t* a, floating* _) noex
 cdef void forward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t steps, floating* saved,
                                  floating* free) noexcept nogil:
     cdef int64_t B = s.B, T = s.T, I = s.I, H = s.H, width = up(H, s.VL), N = 4 * gate_stride(s), size = B * width
-    cdef int64_t position, t, next_t, i, taken, low, first = 0, ahead = steps_ahead(s), slots = T if saved != NULL else 2
+    cdef int64_t position, t, next_t, i, taken, low, first = 0, ahead = steps_ahead(s)
+    cdef int64_t slots = T if saved != NULL else 2
     cdef bint whole = whole_step(s), repeated = a.t[F_X].repeated, inside = H <= s.VL and not repeated
     cdef const int64_t* lengths = <int64_t*>a.t[F_LENGTHS].data
     cdef const floating* x = <floating*>a.t[F_X].data

@@ -1,0 +1,64 @@
+# Sequences of unequal length on lanes: blocks of examples of about the same length. Included by lstm.pyx.
+#
+# A block needs as many steps as its longest sequence. Taken in the order of their lengths, and one vector to a block
+# instead of two, the examples leave few of a block's steps idle. Where order is NULL nothing is moved.
+
+cdef inline int64_t block_size(shape_t* s) noexcept nogil:
+    """Elements of the rows of a block, whichever they are."""
+    return s.VL * max(s.T, <int64_t>1) * max(s.I, s.D * s.H)
+
+
+cdef int64_t ragged_size(shape_t* s) noexcept nogil:
+    """Elements of scratch for the order, the sorted lengths and the counts (two for each, in float), and a block."""
+    return (2 * s.B + s.T + 2) * 2 + block_size(s) + 32
+
+
+cdef int64_t* by_length(shape_t* s, const int64_t* lengths, floating** free) noexcept nogil:
+    """The examples from the longest to the shortest, behind them their lengths; NULL where one block holds all."""
+    cdef int64_t i, steps, start = 0, count
+    cdef int64_t* order
+    cdef int64_t* places
+    if lengths == NULL or s.B <= s.VL:
+        return NULL
+    order = <int64_t*>take(free, (2 * s.B + s.T + 2) * <int64_t>(sizeof(int64_t) // sizeof(floating)))
+    places = order + 2 * s.B  # where the next sequence of each length goes: sorted by counting, in the given order
+    memset(places, 0, (s.T + 1) * sizeof(int64_t))
+    for i in range(s.B):
+        places[min(lengths[i], s.T)] += 1
+    for steps in range(s.T, -1, -1):
+        count, places[steps] = places[steps], start
+        start += count
+    for i in range(s.B):
+        steps = min(lengths[i], s.T)
+        order[places[steps]], order[s.B + places[steps]] = i, steps
+        places[steps] += 1
+    return order
+
+
+cdef const floating* block_in(const floating* rows, int64_t stride, int64_t used, const int64_t* order, int64_t first,
+                              int64_t n, floating* buffer) noexcept nogil:
+    """The rows of a block, ``stride`` apart: of each the first ``used`` elements."""
+    cdef int64_t i
+    if rows == NULL or order == NULL:
+        return rows + first * stride if rows != NULL else NULL
+    for i in range(n):
+        memcpy(buffer + i * stride, rows + order[first + i] * stride, used * sizeof(floating))
+    return buffer
+
+
+cdef inline floating* block_target(floating* rows, int64_t stride, const int64_t* order, int64_t first,
+                                   floating* buffer) noexcept nogil:
+    """Where the rows of a block are written, before block_out brings them to their places."""
+    if rows == NULL or order == NULL:
+        return rows + first * stride if rows != NULL else NULL
+    return buffer
+
+
+cdef void block_out(const floating* buffer, int64_t stride, int64_t begin, int64_t end, const int64_t* order,
+                    int64_t first, int64_t n, floating* rows) noexcept nogil:
+    """Bring the elements begin .. end of a block's rows to their places."""
+    cdef int64_t i
+    if rows != NULL and order != NULL:
+        for i in range(n):
+            memcpy(rows + order[first + i] * stride + begin, buffer + i * stride + begin,
+                   (end - begin) * sizeof(floating))
