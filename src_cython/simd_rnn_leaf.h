@@ -54,7 +54,7 @@ INLINE void FN(rnn_product)(int64_t rows, int64_t H, int64_t width, const REAL *
         FN(leaf_gemm)(rows, width, H, a, width, 1, b, width, NULL, c, width, accumulate);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ forward */
+/* --------------------------------------------------------------------------------------------------------- forward */
 
 /* One example whose state is v vectors: nothing but the states passes through memory. */
 INLINE void FN(rnn_run_row)(int v, int chains, int64_t steps, int64_t H, const REAL *w, const REAL *h, REAL *z,
@@ -110,7 +110,7 @@ static void FN(leaf_rnn_run)(int64_t steps, int64_t rows, int64_t H, int64_t wid
     }
 }
 
-/* ----------------------------------------------------------------------------------------------------------- backward */
+/* -------------------------------------------------------------------------------------------------------- backward */
 
 INLINE vec FN(rnn_load_dy)(const REAL *dy, int64_t n)
 {
