@@ -97,7 +97,7 @@ def onnx_model(cell, weights, hidden_size):
 
 
 def jax_peer(cell, weights, x, dy):
-    # XLA takes it from here alone, and reads it once; it is not all: see one_core in test_recurrent.py.
+    # XLA takes it from here alone, and reads it once; it is not all: see clock in test_recurrent.py.
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
     jax = pytest.importorskip("jax", reason="jax is not installed: install the 'bench' extra")
     # Small calls are handed to another thread otherwise, which costs more than they do.

@@ -40,19 +40,20 @@ class Report:
         self._benchmark.extra_info["spread"] = round(result["spread"], 3)
         return result
 
-    def compare_best(self, name, ours, rivals, *, missing=(), repeat=9, min_time=0.02, **extra):
+    def compare_best(self, name, ours, rivals, *, missing=(), extra=None, **how):
         """Measure ``ours`` against each of ``rivals`` (name to function), and report the ratio to the fastest.
 
-        ``missing`` says which peers are not installed; ``extra`` goes into pytest-benchmark's record.
+        ``missing`` says which peers are not installed; ``extra`` goes into pytest-benchmark's record; ``how`` to
+        :func:`_measure.race`.
         """
-        times, loops = race([ours, *rivals.values()], repeat=repeat, min_time=min_time)
+        times, loops = race([ours, *rivals.values()], **how)
         best = [min(runs) for runs in times]
-        self._benchmark.pedantic(ours, rounds=min(repeat, 5), iterations=loops[0])
+        self._benchmark.pedantic(ours, rounds=min(len(times[0]), 5), iterations=loops[0])
         each = dict(zip(rivals, best[1:], strict=True))
         peer = min(each, key=each.get)
         beside = ", ".join([peer, *(f"{other} {seconds(each[other])}" for other in each if other != peer), *missing])
         self.add(name, each[peer] / best[0], ours=seconds(best[0]), theirs=seconds(each[peer]), peer=beside)
-        self._benchmark.extra_info.update(extra, seconds=best[0], peers=each, spread=round(spread(times[0]), 3))
+        self._benchmark.extra_info.update(extra or {}, seconds=best[0], peers=each, spread=round(spread(times[0]), 3))
 
     def add(self, name, value, *, ours, theirs, peer):
         """Report a figure that was measured some other way; the floor and the aim are looked up by ``name``."""

@@ -5,6 +5,7 @@ dx: so do the peers. Every peer's result is compared with ours before it is time
 """
 
 import os
+import time
 
 import _peers_recurrent
 import numpy as np
@@ -16,18 +17,19 @@ import fastnn as fnn
 SHAPES = [*RECURRENT_TABLE, *RECURRENT_BETWEEN]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_core():
-    """Hold the process on one core: XLA has threads of its own that no option counts, and the machine's number else.
+@pytest.fixture(scope="module")
+def clock():
+    """Hold the process on one core, and return the clock for it (see _measure.race).
 
-    Without it JAX took less time for the products at (128, 20, 160, 160) than one core can do them in.
+    XLA has threads of its own that no option counts: without this, JAX took less time at (128, 20, 160, 160) than one
+    core needs for the products alone.
     """
     if not hasattr(os, "sched_setaffinity"):
-        yield
+        yield time.perf_counter
         return
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(allowed)})
-    yield
+    yield time.process_time
     os.sched_setaffinity(0, allowed)
 
 
@@ -48,7 +50,7 @@ def net_and_peers(cell, shape):
     return net, x, dy, found, missing
 
 
-def race(report, name, shape, ours, found, missing, what, tolerance):
+def race(report, clock, cell, what, shape, ours, found, missing, tolerance):
     expected = ours()
     rivals = {}
     for peer in found:
@@ -60,7 +62,9 @@ def race(report, name, shape, ours, found, missing, what, tolerance):
         rivals[peer.name] = function
     if not rivals:
         pytest.skip("; ".join(missing))
-    report.compare_best(name, ours, rivals, missing=missing, repeat=15, min_time=0.006, shape=shape)
+    extra = {"shape": shape, "cell": cell, "what": what}
+    name = f"{cell} {what} {shape}"
+    report.compare_best(name, ours, rivals, missing=missing, extra=extra, repeat=25, min_time=0.004, clock=clock)
 
 
 def label(shape):
@@ -69,14 +73,14 @@ def label(shape):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=label)
 @pytest.mark.parametrize("cell", RECURRENT_CELLS)
-def test_forward(report, cell, shape):
+def test_forward(report, clock, cell, shape):
     net, x, _, found, missing = net_and_peers(cell, shape)
-    race(report, f"{cell} forward {shape}", shape, lambda: net.predict(x), found, missing, "forward", 1e-4)
+    race(report, clock, cell, "forward", shape, lambda: net.predict(x), found, missing, 1e-4)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=label)
 @pytest.mark.parametrize("cell", RECURRENT_CELLS)
-def test_training(report, cell, shape):
+def test_training(report, clock, cell, shape):
     net, x, dy, found, missing = net_and_peers(cell, shape)
 
     def ours():
@@ -84,4 +88,4 @@ def test_training(report, cell, shape):
         net.forward(x, training=True)
         return net.backward(dy)
 
-    race(report, f"{cell} training {shape}", shape, ours, found, missing, "training", 1e-3)
+    race(report, clock, cell, "training", shape, ours, found, missing, 1e-3)
