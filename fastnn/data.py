@@ -85,6 +85,7 @@ class Data:
         self.shapes = [shape[1:] for shape in shapes]  # of a single prediction
         ragged = [long is not None for long in longs]
         carried = spread_lengths(graph.inputs, graph.ops, ragged) if any(ragged) else {}
+        self.stateful = any(op.recurrent and op.stateful for op in graph.ops)
         #: For each output the lengths that arrive there.
         self.long = [carried.get(value) for value in graph.outputs]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .data import Data
-from .running import Runner, accumulate_gradient, figures, run_batch, stats_of
+from .running import Runner, States, accumulate_gradient, figures, run_batch, stats_of
 
 if TYPE_CHECKING:
     from .net import Net
@@ -120,6 +120,7 @@ class Batches:
         self.group: list[Data] = []  # the batches of the next update
         self.number = 0  # of those, run already
         self.sums = np.zeros_like(stats_of(self.model))
+        self.states = States()
         self.done, self.examples, self.batch = False, 0, -1
 
     @property
@@ -142,9 +143,9 @@ class Batches:
         if self.ran:
             batch = self.group[self.number]
             if len(self.group) == 1:
-                self.sums += run_batch(batch, "fit")
+                self.sums += run_batch(batch, "fit", states=self.states)
             else:
-                self.sums += accumulate_gradient(self.group, self.number)
+                self.sums += accumulate_gradient(self.group, self.number, self.states)
             self.number += 1
             self.examples += len(batch)
             self.batch += 1

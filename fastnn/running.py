@@ -159,7 +159,66 @@ class Runner:
             self.tail.release()
 
 
-def run_batch(data: Data, mode: str, shares: np.ndarray | None = None, accumulate: bool = False) -> np.ndarray:
+class States:
+    """What stateful layers go on from within one pass over the examples, 0 at its start.
+
+    As :meth:`fastnn.net.Net.carry`, whose states outlive a call and are left alone here.
+    """
+
+    def __init__(self) -> None:
+        self._memory: list[np.ndarray] = []
+        self._batch = 0
+
+    def carry(self, program: Program, batch: int) -> dict[str, np.ndarray]:
+        """Return the memory of a run; empty without stateful layers."""
+        if not program.carry_bytes:
+            return {}
+        if self._memory and self._batch != batch:
+            raise ValueError(
+                f"stateful: expected batches of {self._batch} sequences, as the one before, got {batch}; their states "
+                "go on from batch to batch."
+            )
+        if not self._memory:
+            self._memory, self._batch = [np.zeros(program.carry_bytes, np.uint8) for _ in range(2)], batch
+        return {"carry_in": self._memory[0], "carry_out": self._memory[1]}
+
+    def carried_on(self) -> None:
+        """Let the next run go on from the states that the last one left."""
+        self._memory.reverse()
+
+
+class InOrder:
+    """One pass over examples in their order, batch by batch, for models whose states go on from each to the next."""
+
+    def __init__(self, data: Data, batch_size: int) -> None:
+        self.data, self.size = data, min(batch_size, len(data))
+
+    def once(self, seconds: float) -> np.ndarray:
+        """Run over all examples once; return the figures."""
+        interrupt, states = Interrupt(), States()
+        sums = np.zeros_like(stats_of(self.data.model))
+        for start in range(0, len(self.data), self.size):
+            with interrupt:
+                sums += run_batch(self.data.part(slice(start, start + self.size)), "evaluate", states=states)
+            interrupt.deliver()
+        return figures(self.data.model, sums)
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+
+def evaluator(data: Data, batch_size: int) -> Runner | InOrder:
+    """Return what computes the figures of some examples."""
+    return InOrder(data, batch_size) if data.stateful else Runner(data, batch_size, "evaluate")
+
+
+def run_batch(
+    data: Data,
+    mode: str,
+    shares: np.ndarray | None = None,
+    accumulate: bool = False,
+    states: States | Net | None = None,
+) -> np.ndarray:
     """Run the examples as one batch; return the sums and counts (S, 2) of the figures.
 
     Parameters
@@ -171,7 +230,10 @@ def run_batch(data: Data, mode: str, shares: np.ndarray | None = None, accumulat
         Factors of the gradients at the outputs.
     accumulate : bool
         Add to the gradients of the parameters.
+    states : States or Net, optional
+        What stateful layers go on from; by itself they begin with 0.
     """
+    states = States() if states is None else states
     model, stats = data.model, stats_of(data.model)
     program = data.program(len(data), mode, weighted=shares is not None)
     named = _memory(model, mode, stats)
@@ -179,15 +241,17 @@ def run_batch(data: Data, mode: str, shares: np.ndarray | None = None, accumulat
     if shares is not None:  # they pass through the weights: no gradient need be scaled afterwards
         for k, share in enumerate(shares):
             named[numbered("weight", k, len(shares))] = data.weight(k) * model.dtype.type(share)
+    named |= states.carry(program, len(data))
     workspace = program.take()
     program.run("step", named, workspace, accumulate)
     program.give(workspace)
+    states.carried_on()
     if shares is not None:
         stats[: len(shares), 0] /= np.where(shares > 0, shares.astype(model.dtype), 1)
     return stats
 
 
-def accumulate_gradient(group: list[Data], number: int) -> np.ndarray:
+def accumulate_gradient(group: list[Data], number: int, states: States) -> np.ndarray:
     """Add the gradient of one batch out of a group to those before it, and update after the last.
 
     The sum is the gradient of one batch of all the examples: a mean is weighed by the rows that count in each batch.
@@ -197,7 +261,7 @@ def accumulate_gradient(group: list[Data], number: int) -> np.ndarray:
     assert model.optimizer is not None
     sums = [loss.reduction == "sum" for loss in model.losses]
     shares = np.where(sums, 1.0, batch.rows / np.maximum(sum(some.rows for some in group), 1))
-    stats = run_batch(batch, "gradient", shares, accumulate=number > 0)
+    stats = run_batch(batch, "gradient", shares, number > 0, states)
     if number == len(group) - 1:
         model.optimizer.step()
     return stats

@@ -16,7 +16,7 @@ from .data import Data, split
 from .net import Net, each
 from .passes import Batches, Examples, Slices, Stream
 from .progress import Progress
-from .running import Interrupt, Runner, figures, names_of, run_batch
+from .running import InOrder, Interrupt, Runner, evaluator, figures, names_of, run_batch
 
 if TYPE_CHECKING:
     from .model import Model
@@ -90,7 +90,7 @@ def evaluate(model: Net, x: Any, y: Any, batch_size: int, lengths: Any, sample_w
     """See :meth:`fastnn.Model.evaluate`."""
     check_compiled(model, "evaluate")
     size = check_count("batch_size", batch_size)
-    runner = Runner(Data(model, x, y, lengths, sample_weight, finite=False), size, "evaluate")
+    runner = evaluator(Data(model, x, y, lengths, sample_weight, finite=False), size)
     try:
         row = runner.once(SLICE_SECONDS)
     finally:
@@ -106,7 +106,7 @@ def train_on_batch(model: Net, x: Any, y: Any, sample_weight: Any, lengths: Any)
     model.optimizer.attach(model)
     interrupt = Interrupt()
     with interrupt:
-        sums = run_batch(data, "fit")
+        sums = run_batch(data, "fit", states=model)
         model.zero_grad()
     interrupt.deliver()
     return dict(zip(names_of(model), figures(model, sums).tolist(), strict=True))
@@ -178,6 +178,8 @@ def fit(
             source.weigh_classes(class_weight)
     if given is not None:
         validation = Data(model, *given, name="validation ")
+    if isinstance(source, Data) and source.stateful:
+        check_stateful(len(source), size, shuffle)
     names = names_of(model) + (names_of(model, "val_") if validation is not None else [])
     for callback in chosen:
         callback.check(names)
@@ -186,11 +188,11 @@ def fit(
     passes: Slices | Batches
     if isinstance(source, Stream):
         passes = Batches(model, source, group)
-    elif group > 1 or any(callback.every_batch for callback in chosen):
+    elif source.stateful or group > 1 or any(callback.every_batch for callback in chosen):
         passes = Batches(model, Examples(source, size, shuffle), group)
     else:
         passes = Slices(source, size, shuffle, SLICE_SECONDS, ORDER_ROWS)
-    checker = None if validation is None else Runner(validation, max(size, 256), "evaluate")
+    checker = None if validation is None else evaluator(validation, max(size, 256))
     return _Fit(model, passes, checker, names, first, epochs, verbose, chosen).run()
 
 
@@ -201,7 +203,7 @@ class _Fit:
         self,
         model: Net,
         passes: Slices | Batches,
-        checker: Runner | None,
+        checker: Runner | InOrder | None,
         names: list[str],
         first: int,
         epochs: int,
@@ -349,6 +351,20 @@ def check_trainable(model: Net, what: str) -> None:
     if not any(p.trainable and not p.buffer for layer in model.layers for p in layer.parameters.values()):
         raise ValueError(
             f"{what}: expected parameters to train, got none: the model has none, or all layers are frozen."
+        )
+
+
+def check_stateful(n: int, size: int, shuffle: bool) -> None:
+    """Refuse batches between which no state can go on."""
+    if shuffle and n > size:
+        raise ValueError(
+            "shuffle: expected False for a model with stateful layers, whose states go on from batch to batch, got "
+            "True."
+        )
+    if n > size and n % size:
+        raise ValueError(
+            f"batch_size: expected a divisor of the {n} examples for a model with stateful layers, whose states go on "
+            f"from batch to batch, got {size}."
         )
 
 

@@ -78,8 +78,8 @@ def test_ctrl_c_between_batches(backend, data, monkeypatch, accumulate):
     ran = []
     original = passes.run_batch if accumulate == 1 else passes.accumulate_gradient
 
-    def noisy(*arguments):
-        sums = original(*arguments)
+    def noisy(*arguments, **options):
+        sums = original(*arguments, **options)
         ran.append(1)
         if len(ran) == 2:
             signal.raise_signal(signal.SIGINT)
