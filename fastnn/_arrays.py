@@ -1,7 +1,7 @@
-"""Checks of the arrays that users hand to :mod:`fastnn.functional`'s BLAS: the texts of their errors, written once.
+"""Checks of the arrays and numbers that users hand over: the texts of their errors, written once.
 
-A leaf: it imports nothing of fastnn, so that both backends may use it. The compiled functions look at an array's
-header themselves and come here only for what they do not recognise, which is either refused or made palatable.
+A leaf: it imports nothing of fastnn, so that both backends may use it. The compiled functions of the BLAS look at an
+array's header themselves and come here only for what they do not recognise, which is either refused or made palatable.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 __all__ = [
-    "check_beta", "check_dtype", "check_float32", "check_length", "check_shape", "flag", "inner_size", "matrix",
-    "number", "output", "plain", "too_large", "vector",
+    "check_beta", "check_count", "check_dtype", "check_float32", "check_length", "check_lengths", "check_shape", "flag",
+    "inner_size", "matrix", "number", "output", "packed", "plain", "too_large", "vector",
 ]  # fmt: skip
 
-KINDS = {1: "a vector (1-D array)", 2: "a matrix (2-D array)"}
+KINDS = {1: "a vector (1-D array)", 2: "a matrix (2-D array)", 3: "a batch of sequences (3-D array)"}
+CURES = {1: ".ravel()", 2: ".reshape(rows, columns)", 3: ".reshape(batch, steps, features)"}
 
 
 def _array(x: Any, name: str, ndim: int) -> Array:
@@ -40,8 +41,9 @@ def _array(x: Any, name: str, ndim: int) -> Array:
             f"{name}: expected dtype float32 or float64, got {x.dtype}; convert it with {name}.astype(np.float32)."
         )
     if x.ndim != ndim:
-        cure = f"{name}.ravel()" if ndim == 1 else f"{name}.reshape(rows, columns)"
-        raise ValueError(f"{name}: expected {KINDS[ndim]}, got shape {x.shape}; change it with {cure}.")
+        raise ValueError(
+            f"{name}: expected {KINDS[ndim]}, got shape {x.shape}; change it with {name}{CURES[ndim]}."
+        )
     return np.asarray(x)
 
 
@@ -67,6 +69,11 @@ def vector(x: Any, name: str) -> Array:
 def matrix(x: Any, name: str) -> Array:
     """Return an input matrix in native byte order and aligned, copied if need be."""
     return _native(_array(x, name, 2))
+
+
+def packed(x: Any, name: str, ndim: int) -> Array:
+    """Return an input as :func:`plain` has it, copied if need be."""
+    return plain(_native(_array(x, name, ndim)))
 
 
 def output(x: Any, name: str, ndim: int) -> Array:
@@ -175,3 +182,23 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}.")
     return int(value)
+
+
+def check_lengths(lengths: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Check lengths (B,) against a batch (B, T, F) and return them as int64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Not integers, another shape, or outside 0 to T.
+    """
+    if len(shape) != 3:
+        raise ValueError(f"lengths: expected a batch of sequences (B, T, F) to go with them, got shape {shape}.")
+    array = np.asarray(lengths)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"lengths: expected integers, got dtype {array.dtype}.")
+    if array.shape != (shape[0],):
+        raise ValueError(f"lengths: expected shape ({shape[0]},), one for each sequence, got {array.shape}.")
+    if array.size and (array.min() < 0 or array.max() > shape[1]):
+        raise ValueError(f"lengths: expected numbers from 0 to T = {shape[1]}, got {array.min()} to {array.max()}.")
+    return plain(array, np.int64)

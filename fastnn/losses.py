@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _backend
-from ._arrays import plain
+from ._arrays import check_lengths, plain
 from .ops._base import Call, Op, Tensor, Value
 from .ops.activation import ActivationOp
 
@@ -190,26 +190,6 @@ class Loss:
             weight *= m
             count = float(np.count_nonzero(m if lengths is None else m & (np.arange(steps) < lengths[:, None])))
         return weight, count
-
-
-def check_lengths(lengths: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Check lengths (B,) against a batch (B, T, F) and return them as int64.
-
-    Raises
-    ------
-    TypeError, ValueError
-        Not integers, another shape, or outside 0 to T.
-    """
-    if len(shape) != 3:
-        raise ValueError(f"lengths: expected a batch of sequences (B, T, F) to go with them, got shape {shape}.")
-    array = np.asarray(lengths)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"lengths: expected integers, got dtype {array.dtype}.")
-    if array.shape != (shape[0],):
-        raise ValueError(f"lengths: expected shape ({shape[0]},), one for each sequence, got {array.shape}.")
-    if array.size and (array.min() < 0 or array.max() > shape[1]):
-        raise ValueError(f"lengths: expected numbers from 0 to T = {shape[1]}, got {array.min()} to {array.max()}.")
-    return plain(array, np.int64)
 
 
 class MSE(Loss):

@@ -17,7 +17,8 @@ NAMES = [name for _, name in FUNCTIONS]
 
 
 def test_they_are_all_there_is():
-    assert sorted(NAMES) == sorted(F.__all__)
+    blas = [name for name in F.__all__ if getattr(F, name).__module__ != "fastnn.functional._recurrent"]
+    assert sorted(NAMES) == sorted(blas)
 
 
 @pytest.mark.usefixtures("compiled_core")

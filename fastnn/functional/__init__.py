@@ -3,13 +3,24 @@
 The functions are those of the compiled core where it is installed, and obey :func:`fastnn.use_backend` at every call,
 also when they were imported by name.
 """
-# ruff: noqa: D103 - the docstrings are those of the kernels; what stands here tells type checkers the signatures
+# ruff: noqa: D103 - the BLAS's docstrings are those of the kernels; what stands here tells type checkers the signatures
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import _backend
+from .. import _backend
+from ._recurrent import (
+    gru,
+    gru_backward,
+    gru_step,
+    lstm,
+    lstm_backward,
+    lstm_step,
+    rnn,
+    rnn_backward,
+    rnn_step,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,4 +60,7 @@ else:
     nrm2 = _backend.entry("nrm2")
     scal = _backend.entry("scal")
 
-__all__ = ["axpy", "copy", "dot", "dsdot", "gemm", "gemv", "ger", "nrm2", "scal"]
+__all__ = [
+    "axpy", "copy", "dot", "dsdot", "gemm", "gemv", "ger", "gru", "gru_backward", "gru_step", "lstm", "lstm_backward",
+    "lstm_step", "nrm2", "rnn", "rnn_backward", "rnn_step", "scal",
+]  # fmt: skip
