@@ -16,7 +16,7 @@ from typing import Any
 
 #: Families of kernels; each is a module in both packages.
 FAMILIES = (
-    "dot", "gemm", "linear", "activation", "random", "norm", "shape", "merge", "embedding", "lstm", "rnn", "gru",
+    "dot", "gemm", "linear", "activation", "random", "norm", "shape", "merge", "embedding", "lstm", "rnn", "gru", "scan",
     "loss", "metric", "optimizer", "program",
 )  # fmt: skip
 NAMES = ("compiled", "numpy")

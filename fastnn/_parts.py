@@ -89,7 +89,8 @@ def make_layer(path: Any, entry: Mapping[str, Any], custom: Mapping[str, Any]) -
     if not entry.get("custom"):
         if name not in layers.__all__:
             raise ValueError(f"unknown layer {name!r}; expected one of {layers.__all__}")
-        layer: Layer = getattr(layers, name)(**config)
+        kind = getattr(layers, name)
+        layer: Layer = kind.from_config(config) if hasattr(kind, "from_config") else kind(**config)
         return layer
     try:
         layer = custom[name](**config)

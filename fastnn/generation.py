@@ -62,7 +62,7 @@ def _decoder(graph: Graph) -> Graph:
     inside = {source}
     kept = []
     for op in ops:
-        flows = op.inputs[:1] if op.recurrent else op.inputs
+        flows = op.flowing
         if not inside.isdisjoint(flows):
             if not inside.issuperset(flows):
                 raise ValueError(

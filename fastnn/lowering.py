@@ -18,7 +18,7 @@ from . import _backend
 from .ops._base import Call, Graph, Op, Parameter, Tensor, Value
 from .ops.custom import keep
 from .ops.dropout import DropoutOp
-from .ops.shape import MaskOp, RepeatOp
+from .ops.shape import CopyOp, MaskOp, RepeatOp
 from .program import Program, numbered
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Lowering:
         self._long = spread_lengths(self._inputs, ops, ragged)
         chosen = [op for op in ops if op.recurrent and carry != "none"]
         self._carriers = [op for op in chosen if op.stateful or carry == "all"]
-        states = {value for op in self._carriers for value in op.outputs[1:]}
+        states = {value for op in self._carriers for value in op.final_states}
         for number, output in enumerate(self._outputs):
             if losses:
                 ops, self._outputs[number] = losses[number].fuse(ops, self._outputs, number)
@@ -106,7 +106,7 @@ class Lowering:
                 self._outputs[number] = self._append(ops, MaskOp((output,)))
             # Each output is an array of its own, with a gradient of its own.
             if self._outputs[number] in (*self._outputs[:number], *self._inputs, *states):
-                self._outputs[number] = self._append(ops, DropoutOp((self._outputs[number],), p=0.0))
+                self._outputs[number] = self._append(ops, CopyOp((self._outputs[number],)))
 
         self._shapes: dict[Value, tuple[int, ...]] = dict(zip(self._inputs, shapes, strict=True))
         for op in ops:
@@ -172,7 +172,7 @@ class Lowering:
         self._places: dict[Value, int] = {}
         self.carry_bytes = 0
         for op in self._carriers:
-            for value in op.outputs[1:]:
+            for value in op.final_states:
                 self._places[value] = self.carry_bytes
                 size = math.prod(self._shapes[value]) * self.itemsize
                 self.carry_bytes += -(-size // ALIGNMENT) * ALIGNMENT
@@ -227,7 +227,7 @@ class Lowering:
         """Where the states stand that a recurrent op goes on from; None for one that starts anew."""
         if op not in self._carriers:
             return None
-        return [Tensor("carry_in", self._places[value], self._shapes[value]) for value in op.outputs[1:]]
+        return [Tensor("carry_in", self._places[value], self._shapes[value]) for value in op.final_states]
 
     def gradient(self, value: Value) -> Tensor | None:
         """Where an op's output's gradient stands, complete when its backward pass runs; None if nobody reads it."""
@@ -282,9 +282,13 @@ class Lowering:
             return None
         return Tensor(numbered("lengths", number, len(self._inputs)), 0, (self._batch,), "i8")
 
-    def saved(self, op: Op, shape: tuple[int, ...]) -> Tensor | None:
-        """What the forward pass leaves for the backward pass."""
-        return Tensor("arena", ("saved", op), shape)
+    def saved(self, op: Op, shape: tuple[int, ...], name: str = "") -> Tensor | None:
+        """What the forward pass leaves for the backward pass, under a name if there are several."""
+        return Tensor("arena", ("saved", op, name), shape)
+
+    def nested(self, graph: Graph, shapes: Sequence[tuple[int, ...]]) -> Lowering:
+        """Lower a graph that runs within this one, once for each step."""
+        return Lowering(graph, shapes, self._dtype, training=self.training, wants_dx=True)
 
     def scratch(self, size: int) -> Tensor | None:
         """Memory for the length of one call; None for none."""
@@ -297,7 +301,7 @@ class Lowering:
     # -- the calls ---------------------------------------------------------------------------------------------
 
     def _write_forward(self) -> list[Call]:
-        calls = [op.forward(self) for op in self._ops]
+        calls = [call for op in self._ops for call in _several(op.forward(self))]
         if self.training and any(isinstance(op, DropoutOp) for op in self._ops):
             calls.insert(0, Call("advance_step", (self.random_state(),)))
         return calls
@@ -361,7 +365,7 @@ class Lowering:
                     f"{type(op).__name__}: expected to share all of its parameters with another op or none, "
                     f"got {sorted(p.name for p in again)} shared; split the op."
                 )
-            calls.append(call._replace(adds=bool(again)))
+            calls += [one._replace(adds=bool(again)) for one in _several(call)]
             self._written |= self._touched
             for root, tensor in self._sums:
                 calls.append(Call("add_gradient", (self._own_gradient(root), tensor)))
@@ -382,7 +386,7 @@ class Lowering:
     # -- memory -------------------------------------------------------------------------------------------------
 
     def _bytes(self, tensor: Tensor) -> int:
-        return math.prod(tensor.shape) * ITEMSIZES.get(tensor.dtype, self.itemsize)
+        return tensor.skip + math.prod(tensor.shape) * ITEMSIZES.get(tensor.dtype, self.itemsize)
 
     def place(self) -> tuple[dict[Hashable, int], int]:
         """Give every arena array an offset; two share memory only if their lifetimes do not meet."""
@@ -411,8 +415,8 @@ class Lowering:
             offsets[key] = start
         return offsets, max((end for *_, end in placed), default=0)
 
-    def program(self) -> Program:
-        """Bind the calls to an executor of the backend in use."""
+    def bind(self) -> tuple[dict[str, list[Any]], tuple[str, ...], int]:
+        """Give the calls' tensors numbers and offsets; return the calls, the names of the bases, the arena's bytes."""
         offsets, arena_bytes = self.place()
         bases: dict[str, int] = {"arena": 0}
         codes = {"float": 1 if self.itemsize == 8 else 0, "f8": 1, "i8": 2, "u8": 3}
@@ -426,14 +430,21 @@ class Lowering:
                         slots.append(None)
                         continue
                     base = bases.setdefault(tensor.base, len(bases))
-                    offset = offsets[tensor.key] if tensor.base == "arena" else tensor.key
+                    offset = (offsets[tensor.key] if tensor.base == "arena" else tensor.key) + tensor.skip
                     slots.append((base, offset, tensor.shape, codes[tensor.dtype], tensor.repeated))
                 sections[name].append((call.kernel, tuple(slots), call.numbers, call.adds))
+        return sections, tuple(bases), arena_bytes
+
+    def program(self) -> Program:
+        """Bind the calls to an executor of the backend in use."""
+        sections, bases, arena_bytes = self.bind()
         shapes = tuple(self._shapes[value] for value in self._outputs)
         carried = [(offset, self._shapes[value]) for value, offset in self._places.items()]
-        return Program(
-            sections, tuple(bases), arena_bytes, self._dtype, shapes, self.training, carried, self.carry_bytes
-        )
+        return Program(sections, bases, arena_bytes, self._dtype, shapes, self.training, carried, self.carry_bytes)
+
+
+def _several(calls: Call | list[Call]) -> list[Call]:
+    return calls if isinstance(calls, list) else [calls]
 
 
 def leading_to(outputs: Sequence[Value], ops: Sequence[Op], carried: bool = False) -> list[Op]:
@@ -446,7 +457,7 @@ def leading_to(outputs: Sequence[Value], ops: Sequence[Op], carried: bool = Fals
     for op in reversed(ops):
         if not wanted.isdisjoint(op.outputs):
             kept.append(op)
-            wanted.update(op.inputs[:1] if carried and op.recurrent else op.inputs)
+            wanted.update(op.flowing if carried else op.inputs)
     return kept[::-1]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from . import saving
 from ._parts import describe_layer
 from .layers._base import Layer
-from .layers._node import LayerCall, Node
+from .layers._node import Node, assemble_calls, calls_between, describe_calls
 from .net import RUNTIME
 from .ops._base import Graph, Op, Shape, Value
 from .summary import summary_table
@@ -62,7 +62,7 @@ class Model(Trainable):
         self._begin(dtype, seed)
         self.inputs, self.input_names = _nodes(inputs, "inputs", "x")
         self.outputs, self.output_names = _nodes(outputs, "outputs", "y")
-        self.calls = _calls(self.inputs, self.outputs)
+        self.calls = calls_between(self.inputs, self.outputs)
         read = {node for call in self.calls for node in call.inputs} | set(self.outputs)
         for name, node in zip(self.input_names, self.inputs, strict=True):
             if node not in read:
@@ -190,16 +190,11 @@ class Model(Trainable):
 
     def config(self) -> dict[str, Any]:
         """The model's architecture in words that JSON can hold."""
-        number = {layer: k for k, layer in enumerate(self.layers)}
-        place = {node: [-1, k] for k, node in enumerate(self.inputs)}
-        for k, call in enumerate(self.calls):
-            place.update({node: [k, i] for i, node in enumerate(call.outputs)})
-        return {
-            **self._own_config(),
-            "inputs": {name: list(n.shape[1:]) for name, n in zip(self.input_names, self.inputs, strict=True)},
-            "calls": [[number[call.layer], [place[node] for node in call.inputs]] for call in self.calls],
-            "outputs": {name: place[n] for name, n in zip(self.output_names, self.outputs, strict=True)},
-        }
+        inputs, outputs = (
+            dict(zip(names, nodes, strict=True))
+            for names, nodes in ((self.input_names, self.inputs), (self.output_names, self.outputs))
+        )
+        return {**self._own_config(), **describe_calls(inputs, outputs, self.calls, self.layers)}
 
     def _own_config(self) -> dict[str, Any]:
         """What the architectures of all models say."""
@@ -211,7 +206,7 @@ class Model(Trainable):
                 {
                     **describe_layer(layer),
                     "config": layer.config,
-                    "frozen": [p.name for p in layer.parameters.values() if not (p.buffer or p.trainable)],
+                    "frozen": [name for name, p in layer.parameters.items() if not (p.buffer or p.trainable)],
                 }
                 for layer in self.layers
             ],
@@ -244,10 +239,20 @@ class Model(Trainable):
         return f"{type(self).__name__}({', '.join(self.input_names)} -> {', '.join(self.output_names)}:{inner}\n)"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key not in RUNTIME}
+        state = {key: value for key, value in self.__dict__.items() if key not in RUNTIME}
+        if "calls" in state:  # nodes lead to nodes: in words they need no recursion, and bring nothing of other models
+            described = describe_calls(
+                dict(enumerate(self.inputs)), dict(enumerate(self.outputs)), self.calls, self.layers
+            )
+            state = {k: v for k, v in state.items() if k not in ("inputs", "outputs", "calls")} | {"nodes": described}
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        if "nodes" in state:
+            inputs, outputs = assemble_calls(self.__dict__.pop("nodes"), self.layers)
+            self.inputs, self.outputs = list(inputs.values()), list(outputs.values())
+            self.calls = calls_between(self.inputs, self.outputs)
         self._reset_runtime()
         self._zeroed = False
         if self.optimizer is not None:
@@ -288,21 +293,3 @@ def _nodes(given: Any, what: str, letter: str) -> tuple[list[Node], tuple[str, .
     if what == "inputs" and len(set(nodes)) < len(nodes):
         raise ValueError(f"{what}: expected each node once, got one of them twice.")
     return nodes, tuple(names)
-
-
-def _calls(inputs: Sequence[Node], outputs: Sequence[Node]) -> list[LayerCall]:
-    """The calls between inputs and outputs, each after those that it reads."""
-    done: dict[LayerCall, None] = {}
-    stack: list[tuple[Node, bool]] = [(node, False) for node in reversed(outputs)]
-    while stack:  # depth first without recursion: graphs may be thousands of layers deep
-        node, ready = stack.pop()
-        if node in inputs or node.call in done:
-            continue
-        if node.call is None:
-            raise ValueError(f"inputs: expected all inputs that the outputs depend on, got none for {node!r}.")
-        if ready:
-            done[node.call] = None
-        else:
-            stack.append((node, True))
-            stack += [(source, False) for source in reversed(node.call.inputs)]
-    return list(done)

@@ -174,27 +174,15 @@ def _count(entries: dict[str, Any], name: str) -> int:
 
 def _assemble(architecture: dict[str, Any], made: list[Any]) -> Model:
     """Put layers together as they were: in a row, or called one after the other on nodes."""
-    from .layers._node import Input, Node
+    from .layers._node import assemble_calls
     from .model import Model
     from .sequential import Sequential
 
     options = {"dtype": architecture["dtype"], "seed": architecture["seed"]}
     if architecture["class"] == "Sequential":
         return Sequential(*made, **options)
-    inputs = {name: Input(shape) for name, shape in architecture["inputs"].items()}
-    given: list[tuple[Node, ...]] = []
-
-    def node(place: list[int]) -> Node:
-        call, number = place
-        nodes = tuple(inputs.values()) if call < 0 else given[call]
-        if not 0 <= number < len(nodes):
-            raise ValueError(f"expected one of {len(nodes)} nodes, got number {number}")
-        return nodes[number]
-
-    for number, places in architecture["calls"]:
-        result = made[number](*(node(place) for place in places))
-        given.append(result if isinstance(result, tuple) else (result,))
-    return Model(inputs, {name: node(place) for name, place in architecture["outputs"].items()}, **options)
+    inputs, outputs = assemble_calls(architecture, made)
+    return Model(inputs, outputs, **options)
 
 
 def _rebuild(

@@ -88,10 +88,10 @@ class Stream(_backend.Stepper):
         self._carry = [np.zeros(program.carry_bytes, np.uint8) for _ in range(2)]
         places = iter(program.carried)
         for op in carriers(self._graph):
-            for number in range(1, len(op.outputs)):
+            for number in range(len(op.final_states)):
                 offset, shape = next(places)
-                if number < len(op.inputs):
-                    value = self._states[op.inputs[number]]
+                if op.initial_states:
+                    value = self._states[op.initial_states[number]]
                     self._carry[0][offset : offset + value.nbytes].view(value.dtype).reshape(shape)[...] = value
         self.disarm()
 
@@ -219,7 +219,7 @@ def carriers(graph: Graph) -> list[Op]:
 
 def initial_values(graph: Graph) -> list[Value]:
     """The values that start the recurrent ops, each once."""
-    return list(dict.fromkeys(value for op in carriers(graph) for value in op.inputs[1:]))
+    return list(dict.fromkeys(value for op in carriers(graph) for value in op.initial_states))
 
 
 def compute(

@@ -8,6 +8,7 @@ from fastnn._compiled.simd cimport leaf
 __all__ = [
     "relu_backward",
     "relu_forward",
+    "rescale",
     "sigmoid_backward",
     "sigmoid_forward",
     "softmax_backward",
@@ -111,3 +112,20 @@ def softmax_forward(x, y):
 def softmax_backward(dy, y, dx):
     """dx_k = y_k (dy_k - sum_j y_j dy_j)."""
     launch(SOFTMAX_BACKWARD, (dy, y, dx))
+
+
+cdef void _rescale(args_t* a, floating* _) noexcept nogil:
+    cdef const floating* x = <floating*>a.t[0].data   # IN
+    cdef floating* y = <floating*>a.t[1].data         # OUT, may be x
+    cdef floating scale = <floating>a.s[0], offset = <floating>a.s[1]
+    cdef int64_t i
+    for i in range(size(a)):
+        y[i] = scale * x[i] + offset
+
+
+cdef int RESCALE = register("rescale", <void*>_rescale[float], <void*>_rescale[double])
+
+
+def rescale(x, y, scale, offset):
+    """y = scale x + offset; with offset 0 the backward pass, dx from dy. IN x, OUT y of its shape (may be x)."""
+    launch(RESCALE, (x, y), (scale, offset))

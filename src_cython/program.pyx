@@ -49,8 +49,25 @@ cdef struct place_t:   # one tensor of one call, in the list of those that stand
     int tensor
     int64_t offset     # bytes
 
+cdef struct move_t:    # where one base of a list of steps stands: a tensor of the call that runs it
+    int tensor
+    bint rolling       # two memories that change places with each step, else memory of its own for each
+    int64_t offset     # bytes; the step, 0 or 1, at which the first of two rolling memories serves
+    int64_t stride     # bytes from step to step
+
+cdef struct call_t
+
+cdef struct steps_t:   # a list of calls that runs once for each step
+    call_t* calls
+    place_t* places
+    int* first_place
+    int n_calls, n_bases, n_steps
+    bint backwards
+    move_t* moves      # of each base
+
 cdef struct call_t:
-    kernel_t function # NULL: Python's, in Executor.python
+    kernel_t function # NULL: Python's, in Executor.python, or steps
+    steps_t* steps
     bint adds
     args_t args       # all but the pointers
 
@@ -58,6 +75,7 @@ cdef struct section_t:
     int first
     int last
     bint python       # some of its calls are Python's
+    bint plain        # all of them are kernels
 
 
 # -- gathering: rows of the data into a batch, cast on the way --------------------------------------------------
@@ -154,6 +172,41 @@ cdef int fill_feeds(list gathers, feed_t* feeds) except -1:
     return 0
 
 
+# -- lists of steps: the calls of one time step, run for each ---------------------------------------------------------
+
+cdef args_t* inner_args(steps_t* s) noexcept:
+    """The arguments of a list's calls, all but the pointers."""
+    cdef args_t* args = <args_t*>malloc(max(s.n_calls, 1) * sizeof(args_t))
+    cdef int k
+    if args != NULL:
+        for k in range(s.n_calls):
+            args[k] = s.calls[k].args
+    return args
+
+
+cdef void run_steps(steps_t* s, args_t* outer, args_t* args) noexcept nogil:
+    """Run the list for each step; parameters' gradients are added up from the second on."""
+    cdef int i, k, b, t
+    cdef char* data
+    cdef move_t* move
+    cdef place_t* place
+    for i in range(s.n_steps):
+        t = s.n_steps - 1 - i if s.backwards else i
+        for b in range(s.n_bases):
+            move = &s.moves[b]
+            if i > 0 and move.stride == 0:
+                continue
+            data = <char*>outer.t[move.tensor].data if move.tensor >= 0 else NULL
+            if data != NULL:
+                data += ((t + move.offset) & 1) * move.stride if move.rolling else move.offset + t * move.stride
+            for k in range(s.first_place[b], s.first_place[b + 1]):
+                place = &s.places[k]
+                args[place.call].t[place.tensor].data = NULL if data == NULL else data + place.offset
+        for k in range(s.n_calls):
+            args[k].accumulate = i > 0 or outer.accumulate or s.calls[k].adds
+            s.calls[k].function(&args[k], NULL)
+
+
 # -- memory of one run ----------------------------------------------------------------------------------------------
 
 cdef class Memory:
@@ -171,6 +224,8 @@ cdef class Workspace:
 
     cdef Memory memory
     cdef args_t* args
+    cdef args_t** inner   # of the calls of each list of steps
+    cdef int n_args
     cdef void** bases
     cdef int n_bases
     # Of the calls that are Python's alone:
@@ -179,6 +234,11 @@ cdef class Workspace:
     cdef object error     # what one raised
 
     def __dealloc__(self):
+        cdef int k
+        if self.inner != NULL:
+            for k in range(self.n_args):
+                free(self.inner[k])
+        free(self.inner)
         free(self.args)
         free(self.bases)
 
@@ -200,6 +260,7 @@ cdef class Executor:
     cdef bint is_double
     cdef dict numbers     # name of a section -> its number
     cdef dict python      # number of a call -> function and slots, where it is Python's
+    cdef list nested      # executors of lists of steps
     cdef section_t[8] sections
 
     def __cinit__(self, dict sections, int n_bases, int64_t arena_bytes, dtype):
@@ -212,20 +273,26 @@ cdef class Executor:
         self.calls = <call_t*>calloc(max(self.n_calls, 1), sizeof(call_t))
         if self.calls == NULL:
             raise MemoryError()
-        self.numbers, self.python = {}, {}
+        self.numbers, self.python, self.nested = {}, {}, []
         for name, bound in sections.items():
             i = len(self.numbers)
             self.numbers[name] = i
             self.sections[i].first = k
+            self.sections[i].plain = True
             for kernel, slots, scalars, adds in bound:
                 call = &self.calls[k]
                 call.adds = adds
                 if callable(kernel):
                     self.python[k] = kernel, slots
                     self.sections[self.numbers[name]].python = True
+                    self.sections[self.numbers[name]].plain = False
                     k += 1
                     continue
-                call.function = lookup(kernel_id(kernel), is_double)
+                if isinstance(kernel, str):
+                    call.function = lookup(kernel_id(kernel), is_double)
+                else:
+                    self.sections[self.numbers[name]].plain = False
+                    self.nest(call, kernel, dtype)
                 if len(slots) > MAX_TENSORS or len(scalars) > MAX_SCALARS:
                     raise ValueError(f"{kernel}: too many arguments for kernel.pxd's args_t.")
                 fill_call(&call.args, slots, scalars)
@@ -246,7 +313,31 @@ cdef class Executor:
                 k += 1
         self.first_place[n_bases] = k
 
+    cdef int nest(self, call_t* call, kernel, dtype) except -1:
+        """Prepare a list of steps, the ``Steps`` of fastnn.ops."""
+        cdef Executor inner = Executor({"steps": kernel.calls}, len(kernel.moves), 0, dtype)
+        cdef steps_t* s = <steps_t*>calloc(1, sizeof(steps_t))
+        cdef int i
+        if s == NULL:
+            raise MemoryError()
+        call.steps = s
+        self.nested.append(inner)
+        s.calls, s.places, s.first_place = inner.calls, inner.places, inner.first_place
+        s.n_calls, s.n_bases, s.n_steps, s.backwards = inner.n_calls, inner.n_bases, kernel.steps, kernel.backwards
+        s.moves = <move_t*>calloc(s.n_bases, sizeof(move_t))
+        if s.moves == NULL:
+            raise MemoryError()
+        for i in range(s.n_bases):
+            s.moves[i].tensor, s.moves[i].offset, s.moves[i].stride, s.moves[i].rolling = kernel.moves[i]
+        return 0
+
     def __dealloc__(self):
+        cdef int k
+        if self.calls != NULL:
+            for k in range(self.n_calls):
+                if self.calls[k].steps != NULL:
+                    free(self.calls[k].steps.moves)
+                    free(self.calls[k].steps)
         free(self.calls)
         free(self.places)
         free(self.first_place)
@@ -265,8 +356,17 @@ cdef class Executor:
         memset(w.memory.start, 0xFF, self.arena_bytes + ALIGNMENT)
         w.memory.arena = <char*>((<size_t>w.memory.start + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT)
         w.n_bases, w.kept = self.n_bases, {}
+        if self.nested:
+            w.n_args = self.n_calls
+            w.inner = <args_t**>calloc(self.n_calls, sizeof(args_t*))
+            if w.inner == NULL:
+                raise MemoryError()
         for k in range(self.n_calls):
             w.args[k] = self.calls[k].args
+            if self.calls[k].steps != NULL:
+                w.inner[k] = inner_args(self.calls[k].steps)
+                if w.inner[k] == NULL:
+                    raise MemoryError()
         self.point(w, 0, w.memory.arena)
         return w
 
@@ -298,20 +398,22 @@ cdef class Executor:
         """Run a list of calls; False if one raised, which the workspace holds then."""
         cdef int k
         cdef args_t* args = w.args
-        if section.python:
-            return self.walk_with_python(section, w, accumulate)
+        if not section.plain:
+            return self.walk_mixed(section, w, accumulate)
         for k in range(section.first, section.last):
             args[k].accumulate = accumulate or self.calls[k].adds
             self.calls[k].function(&args[k], NULL)
         return True
 
-    cdef bint walk_with_python(self, section_t section, Workspace w, bint accumulate) noexcept nogil:
+    cdef bint walk_mixed(self, section_t section, Workspace w, bint accumulate) noexcept nogil:
         cdef int k
         cdef args_t* args = w.args
         for k in range(section.first, section.last):
             args[k].accumulate = accumulate or self.calls[k].adds
             if self.calls[k].function != NULL:
                 self.calls[k].function(&args[k], NULL)
+            elif self.calls[k].steps != NULL:
+                run_steps(self.calls[k].steps, &args[k], w.inner[k])
             elif not self.call_python(k, w):
                 return False
         return True

@@ -5,6 +5,7 @@ import numpy as np
 __all__ = [
     "relu_backward",
     "relu_forward",
+    "rescale",
     "sigmoid_backward",
     "sigmoid_forward",
     "softmax_backward",
@@ -73,3 +74,10 @@ def softmax_forward(x, y):
 def softmax_backward(dy, y, dx):
     """dx_k = y_k (dy_k - sum_j y_j dy_j)."""
     dx[...] = y * (dy - (y * dy).sum(axis=-1, keepdims=True))
+
+
+def rescale(x, y, scale, offset):
+    """y = scale x + offset; with offset 0 the backward pass, dx from dy. IN x, OUT y of its shape (may be x)."""
+    np.multiply(x, x.dtype.type(scale), out=y)
+    if offset:
+        y += x.dtype.type(offset)

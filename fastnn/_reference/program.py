@@ -16,7 +16,7 @@ __all__ = ["Executor", "Stepper"]
 
 KERNELS = {}
 for _family in (
-    "linear", "activation", "random", "norm", "shape", "merge", "embedding", "lstm", "rnn", "gru", "loss", "metric",
+    "linear", "activation", "random", "norm", "shape", "merge", "embedding", "lstm", "rnn", "gru", "scan", "loss", "metric",
     "optimizer",
 ):  # fmt: skip
     _module = importlib.import_module(f"{__package__}.{_family}")
@@ -97,11 +97,27 @@ class Executor:
                     if undo is not None:
                         undo()
                     return False
+            elif not isinstance(kernel, str):
+                self._run_steps(kernel, tensors, adds or accumulate)
             elif kernel in ADDING:
                 KERNELS[kernel](*tensors, *numbers, accumulate=adds or accumulate)
             else:
                 KERNELS[kernel](*tensors, *numbers)
         return True
+
+    def _run_steps(self, steps, tensors, accumulate):
+        """Run a list of calls for each step, its memory blocks moving through the tensors of the call."""
+        inner = Executor({"steps": steps.calls}, len(steps.moves), 0, self.dtype)
+        flat = [None if tensor is None else tensor.reshape(-1).view(np.uint8) for tensor in tensors]
+        order = range(steps.steps - 1, -1, -1) if steps.backwards else range(steps.steps)
+        for number, t in enumerate(order):
+            workspace = Workspace(0)
+            arrays = []
+            for tensor, offset, stride, rolling in steps.moves:
+                start = (t + offset) % 2 * stride if rolling else offset + t * stride
+                arrays.append(None if tensor < 0 or flat[tensor] is None else flat[tensor][start:])
+            workspace.arena = arrays[0]
+            inner._walk("steps", workspace, arrays, accumulate or number > 0)
 
     def entry(self, section, arrays, input, output, input_shape, output_shape):
         """Return the short way from one array to the output: a callable ``entry(x)``, or None if there is none.

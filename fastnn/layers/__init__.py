@@ -1,6 +1,6 @@
 """Layers: one family, one file."""
 
-from .activation import ReLU, Sigmoid, Softmax, Tanh
+from .activation import ReLU, Rescale, Sigmoid, Softmax, Tanh
 from .dropout import Dropout
 from .embedding import Embedding
 from .gru import GRU
@@ -9,9 +9,10 @@ from .lstm import LSTM
 from .merge import Add, Concat, Multiply
 from .norm import BatchNorm
 from .rnn import RNN
+from .scan import Scan
 from .shape import Flatten, LastStep, RepeatVector, Reshape, Slice
 
 __all__ = [
     "GRU", "LSTM", "RNN", "Add", "BatchNorm", "Concat", "Dropout", "Embedding", "Flatten", "LastStep", "Linear",
-    "Multiply", "ReLU", "RepeatVector", "Reshape", "Sigmoid", "Slice", "Softmax", "Tanh",
+    "Multiply", "ReLU", "RepeatVector", "Rescale", "Reshape", "Scan", "Sigmoid", "Slice", "Softmax", "Tanh",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -128,3 +128,59 @@ def apply(layer: Layer, inputs: Sequence[Any]) -> Node | tuple[Node, ...]:
     values: tuple[Value, ...] = result if isinstance(result, tuple) else (result,)
     call.outputs = tuple(Node(value.shape, call) for value in values)
     return call.outputs if several else call.outputs[0]
+
+
+def calls_between(inputs: Sequence[Node], outputs: Sequence[Node]) -> list[LayerCall]:
+    """The calls between inputs and outputs, each after those that it reads."""
+    done: dict[LayerCall, None] = {}
+    stack: list[tuple[Node, bool]] = [(node, False) for node in reversed(outputs)]
+    while stack:  # depth first without recursion: graphs may be thousands of layers deep
+        node, ready = stack.pop()
+        if node in inputs or node.call in done:
+            continue
+        if node.call is None:
+            raise ValueError(f"inputs: expected all inputs that the outputs depend on, got none for {node!r}.")
+        if ready:
+            done[node.call] = None
+        else:
+            stack.append((node, True))
+            stack += [(source, False) for source in reversed(node.call.inputs)]
+    return list(done)
+
+
+def describe_calls(
+    inputs: Mapping[str, Node], outputs: Mapping[str, Node], calls: Sequence[LayerCall], layers: Sequence[Layer]
+) -> dict[str, Any]:
+    """Put a graph of nodes into words that JSON can hold: a node is the number of a call, and of its result.
+
+    The call of an input is -1.
+    """
+    number = {layer: k for k, layer in enumerate(layers)}
+    place = {node: [-1, k] for k, node in enumerate(inputs.values())}
+    for k, call in enumerate(calls):
+        place.update({node: [k, i] for i, node in enumerate(call.outputs)})
+    return {
+        "inputs": {name: list(node.shape[1:]) for name, node in inputs.items()},
+        "calls": [[number[call.layer], [place[node] for node in call.inputs]] for call in calls],
+        "outputs": {name: place[node] for name, node in outputs.items()},
+    }
+
+
+def assemble_calls(
+    described: Mapping[str, Any], layers: Sequence[Layer]
+) -> tuple[dict[str, Node], dict[str, Node]]:
+    """Make nodes again of what :func:`describe_calls` said; return inputs and outputs."""
+    inputs = {name: Input(shape) for name, shape in described["inputs"].items()}
+    given: list[tuple[Node, ...]] = []
+
+    def node(place: Sequence[int]) -> Node:
+        call, number = place
+        nodes = tuple(inputs.values()) if call < 0 else given[call]
+        if not 0 <= number < len(nodes):
+            raise ValueError(f"expected one of {len(nodes)} nodes, got number {number}")
+        return nodes[number]
+
+    for number, places in described["calls"]:
+        result = layers[number](*(node(place) for place in places))
+        given.append(result if isinstance(result, tuple) else (result,))
+    return inputs, {name: node(place) for name, place in described["outputs"].items()}

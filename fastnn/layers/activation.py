@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from ..ops._base import Graph, Value
-from ..ops.activation import ActivationOp
+from ..ops.activation import ActivationOp, RescaleOp
 from ._base import Layer
 
 
@@ -77,3 +78,35 @@ class Softmax(_Activation):
     """
 
     function = "softmax"
+
+
+class Rescale(Layer):
+    """y = scale x + offset, entry by entry, with two given numbers; 1 - x is ``Rescale(-1, 1)``.
+
+    Parameters
+    ----------
+    scale, offset : float
+
+    Notes
+    -----
+    Shapes ``(B, F)`` or ``(B, T, F)``. Nothing is trained.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> fnn.Sequential(fnn.Rescale(-1, 1)).predict([[0.25, 1.0]]).tolist()
+    [[0.75, 0.0]]
+    """
+
+    def __init__(self, scale: float = 1.0, offset: float = 0.0) -> None:
+        super().__init__()
+        for name, value in (("scale", scale), ("offset", offset)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise ValueError(f"Rescale: {name}: expected a finite number, got {value!r}.")
+        self.scale, self.offset = float(scale), float(offset)
+        self._config = {"scale": self.scale, "offset": self.offset}
+
+    def build(self, graph: Graph, *inputs: Value) -> Value:
+        """Add the op."""
+        (x,) = inputs
+        return graph.add(RescaleOp((x,), {}, self.scale, self.offset))

@@ -106,6 +106,48 @@ class Tensor(NamedTuple):
     shape: tuple[int, ...]
     dtype: str = "float"
     repeated: int = 0  # the number of steps over which a (B, 1, F) array repeats; 0: as it stands
+    skip: int = 0  # bytes from the beginning of the place
+
+
+class Move(NamedTuple):
+    """Where one memory block of a list of steps stands: a tensor of the call that runs the list.
+
+    Attributes
+    ----------
+    tensor : int
+        Its place among the call's tensors.
+    offset, stride : int
+        Bytes to the block of step 0, and from step to step.
+    rolling : bool
+        Two blocks, ``stride`` apart, that change places with each step; ``offset``, 0 or 1, is the parity of the steps
+        that use the first.
+    """
+
+    tensor: int
+    offset: int = 0
+    stride: int = 0
+    rolling: bool = False
+
+
+class Steps(NamedTuple):
+    """Bound calls of one time step, run for each: in place of a kernel's name.
+
+    Attributes
+    ----------
+    calls : list
+        Bound calls; their bases are those of ``moves``.
+    moves : tuple of Move
+        For each base.
+    steps : int
+        T.
+    backwards : bool
+        From T - 1 down to 0. Parameters' gradients are added up from the second step that runs on.
+    """
+
+    calls: list[Any]
+    moves: tuple[Move, ...]
+    steps: int
+    backwards: bool
 
 
 #: A user's own code in the place of a kernel: arrays in the order of the call's tensors, a dict in which the calls of
@@ -116,7 +158,7 @@ Function = Callable[[Sequence[Any], dict[Any, Any], bool], None]
 class Call(NamedTuple):
     """One kernel call: name, tensors in the order of the kernel's signature, then numbers."""
 
-    kernel: str | Function
+    kernel: str | Function | Steps
     tensors: tuple[Tensor | None, ...]
     numbers: tuple[float, ...] = ()
     adds: bool = False
@@ -136,7 +178,8 @@ class Context(Protocol):
     def parameter(self, parameter: Parameter | None) -> Tensor | None: ...
     def parameter_gradient(self, parameter: Parameter | None) -> Tensor | None: ...
     def lengths(self, value: Value) -> Tensor | None: ...
-    def saved(self, op: Op, shape: tuple[int, ...]) -> Tensor | None: ...
+    def saved(self, op: Op, shape: tuple[int, ...], name: str = "") -> Tensor | None: ...
+    def nested(self, graph: Graph, shapes: Sequence[tuple[int, ...]]) -> Any: ...
     def scratch(self, size: int) -> Tensor | None: ...
     def carried(self, op: Op) -> list[Tensor] | None: ...
     def random_state(self) -> Tensor: ...
@@ -158,7 +201,7 @@ class Op:
     starts_lengths = False
     #: Why the op cannot run step by step, as an error's text; "" where it can: no output needs a later input.
     refuses_streams = ""
-    #: The outputs after the first are final states, from which a next run may go on; inputs after the first start them.
+    #: It has states: the outputs after the first are the final ones, inputs after the first start them.
     recurrent = False
     #: A recurrent op that goes on where the last batch ended.
     stateful = False
@@ -173,6 +216,21 @@ class Op:
         """The first output, for most ops the only one."""
         return self.outputs[0]
 
+    @property
+    def final_states(self) -> tuple[Value, ...]:
+        """Of a recurrent op the outputs from which a next run may go on."""
+        return self.outputs[1:] if self.recurrent else ()
+
+    @property
+    def initial_states(self) -> tuple[Value, ...]:
+        """Of a recurrent op the inputs that start its states: as many as there are states, or none."""
+        return self.inputs[1:] if self.recurrent else ()
+
+    @property
+    def flowing(self) -> tuple[Value, ...]:
+        """The inputs but the initial states."""
+        return self.inputs[: len(self.inputs) - len(self.initial_states)]
+
     def shape(self, *shapes: Shape) -> Shape:
         """Return the output's shape, given the inputs'; None passes through."""
         return shapes[0]
@@ -181,12 +239,12 @@ class Op:
         """Return the shapes of all outputs; ops with several override this in place of :meth:`shape`."""
         return (self.shape(*shapes),)
 
-    def forward(self, context: Context) -> Call:
-        """Return the call that computes the outputs."""
+    def forward(self, context: Context) -> Call | list[Call]:
+        """Return the call, or calls, that compute the outputs."""
         raise NotImplementedError  # pragma: no cover - abstract
 
-    def backward(self, context: Context) -> Call:
-        """Return the call that turns the outputs' gradients into the inputs' and the parameters'."""
+    def backward(self, context: Context) -> Call | list[Call]:
+        """Return the call, or calls, that turn the outputs' gradients into the inputs' and the parameters'."""
         raise NotImplementedError  # pragma: no cover - abstract
 
 

@@ -14,7 +14,7 @@ def initial_states(context: Context, op: Op, count: int) -> list[Tensor | None]:
     carried = context.carried(op)
     if carried is not None:
         return list(carried)
-    given = [context.value(value) for value in op.inputs[1:]]
+    given = [context.value(value) for value in op.initial_states]
     return [*given, *[None] * (count - len(given))]
 
 
@@ -22,7 +22,7 @@ def initial_gradients(context: Context, op: Op, count: int) -> list[Tensor | Non
     """Where the gradients of the initial states are written; None where nobody wants them, or they are carried."""
     if context.carried(op) is not None:
         return [None] * count
-    given = [context.input_gradient(value) for value in op.inputs[1:]]
+    given = [context.input_gradient(value) for value in op.initial_states]
     return [*given, *[None] * (count - len(given))]
 
 

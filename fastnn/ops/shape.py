@@ -80,6 +80,18 @@ def over_time(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor._replace(shape=(tensor.shape[0], 1, tensor.shape[-1]))
 
 
+class CopyOp(Op):
+    """y = x, an array of its own."""
+
+    def forward(self, context: Context) -> Call:
+        """x -> y."""
+        return Call("copy_values", (context.value(self.inputs[0]), context.value(self.output)))
+
+    def backward(self, context: Context) -> Call:
+        """dy -> dx."""
+        return Call("copy_values", (context.gradient(self.output), context.input_gradient(self.inputs[0])))
+
+
 class MaskOp(Op):
     """y = x, 0 at the padding of a ragged batch: what a model returns there."""
 

@@ -1,0 +1,247 @@
+"""A user's cell over a sequence: a graph over one time step, run for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ._base import Call, Context, Graph, Move, Op, Shape, Steps, Tensor, Value
+
+
+@dataclass(eq=False)
+class ScanOp(Op):
+    """s_t, y_t = body(x_t, s_{t-1}) for t = 0 .. T-1.
+
+    Inputs are sequences x (B, T, F), at least one, and initial states (B, H), one for each state or none for zeros.
+    Outputs are sequences y (B, T, F'), and the final states (B, H). The body's inputs are (B, F) for each sequence,
+    then (B, H) for each state; its outputs (B, F') for each sequence, then the next states.
+    """
+
+    body: Graph = field(default_factory=Graph)
+    states: int = 0
+    sequences: int = 1  # among the inputs
+
+    recurrent = True
+
+    @property
+    def _given(self) -> int:
+        """Sequences among the outputs."""
+        return len(self.body.outputs) - self.states
+
+    @property
+    def final_states(self) -> tuple[Value, ...]:
+        """The outputs that a next run may go on from."""
+        return self.outputs[self._given :]
+
+    @property
+    def initial_states(self) -> tuple[Value, ...]:
+        """The inputs that start the states."""
+        return self.inputs[self.sequences :]
+
+    def shapes(self, *shapes: Shape) -> tuple[Shape, ...]:
+        """(B, T, F), ... -> (B, T, F'), ..., (B, H), ...."""
+        batch, steps, _ = shapes[0]
+        for shape in shapes[1 : self.sequences]:
+            if None not in (steps, shape[1]) and shape[1] != steps:
+                raise ValueError(f"Scan: expected sequences of equal length, got {steps} and {shape[1]} steps.")
+        features = [value.features for value in self.body.outputs]
+        return (
+            *((batch, steps, size) for size in features[: self._given]),
+            *((batch, size) for size in features[self._given :]),
+        )
+
+    def forward(self, context: Context) -> list[Call]:
+        """The sequences and the initial states -> the sequences and the final states."""
+        run = _Run(self, context)
+        calls = [Call("swap_axes", (outside, inside)) for outside, inside in run.exchanged(run.xs)]
+        starts = context.carried(self) or [context.value(value) for value in self.initial_states]
+        for number, state in enumerate(run.states):
+            first = state._replace(shape=run.state_shapes[number])
+            calls.append(Call("copy_values", (starts[number], first)) if starts else Call("clear", (first,)))
+        if run.live is not None:
+            calls.append(Call("mark_live", (context.lengths(self.inputs[0]), run.live)))
+        calls.append(run.call("forward"))
+        calls += [Call("swap_axes", (inside, outside)) for outside, inside in run.exchanged(run.ys)]
+        for number, value in enumerate(self.final_states):
+            place = context.wanted(value)
+            if place is not None:
+                calls.append(Call("copy_values", (run.last(number), place)))
+        return calls
+
+    def backward(self, context: Context) -> list[Call]:
+        """The outputs' gradients -> those of the sequences, of the initial states and of the parameters."""
+        run = _Run(self, context)
+        for parameter in self.parameters.values():
+            context.parameter_gradient(parameter)
+        run.open_gradients()
+        calls = [Call("swap_axes", (outside, inside)) for outside, inside in run.exchanged(run.dys)]
+        calls += [Call("clear", (inside,)) for outside, inside in run.dys if outside is None]
+        for number, value in enumerate(self.final_states):
+            given, place = context.gradient(value), run.rolling(number, run.steps)
+            calls.append(Call("clear", (place,)) if given is None else Call("copy_values", (given, place)))
+        calls.append(run.call("backward"))
+        calls += [Call("swap_axes", (inside, outside)) for outside, inside in run.exchanged(run.dxs)]
+        if context.carried(self) is None:
+            for number, value in enumerate(self.initial_states):
+                dstate = context.input_gradient(value)
+                if dstate is not None:
+                    calls.append(Call("copy_values", (run.rolling(number, 0), dstate)))
+        return calls
+
+
+class _Run:
+    """The memory of a scan: what lies outside as (B, T, F) and inside as (T, B, F), all steps' states, the body."""
+
+    def __init__(self, op: ScanOp, context: Context) -> None:
+        self.op, self.context = op, context
+        self.batch, self.steps, _ = context.value(op.inputs[0]).shape
+        self.itemsize = context.itemsize
+        states = [value.features for value in op.body.outputs[op._given :]]
+        self.state_shapes = [(self.batch, size) for size in states]
+        ragged = context.lengths(op.inputs[0]) is not None
+        self.live: Tensor | None = context.saved(op, (self.steps, self.batch), "live") if ragged else None
+        self.xs = [self._pair(context.value(v), v, f"x{k}") for k, v in enumerate(op.inputs[: op.sequences])]
+        self.ys = [self._pair(context.wanted(v), v, f"y{k}") for k, v in enumerate(op.outputs[: op._given])]
+        self.states = [
+            _saved(context, op, (self.steps + 1, *shape), f"s{k}") for k, shape in enumerate(self.state_shapes)
+        ]
+        shapes = [
+            *((self.batch, value.features) for value in op.inputs[: op.sequences]),
+            *self.state_shapes,
+        ]
+        self.body = context.nested(op.body, shapes)
+        self._hold()
+        self.sections, self.bases, self.arena_bytes = self.body.bind()
+        count = self.steps if context.training else 1
+        self.dxs: list[tuple[Tensor | None, Tensor]] = []
+        self.dys: list[tuple[Tensor | None, Tensor]] = []
+        self.dstates: list[Tensor] = []
+        self.held: list[Tensor] = []
+        self.arenas = _saved(context, op, (max(self.arena_bytes // self.itemsize, 1) * count,), "arenas")
+
+    def _pair(self, outside: Tensor | None, value: Value, name: str) -> tuple[Tensor | None, Tensor]:
+        """Memory outside and inside: the same for one example, or where nobody outside reads it the inside alone."""
+        if outside is not None and self.batch == 1 and self.live is None and not outside.repeated:
+            return outside, outside
+        return outside, _saved(self.context, self.op, (self.steps, self.batch, value.features), name)
+
+    @staticmethod
+    def exchanged(pairs: Sequence[tuple[Tensor | None, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+        """The pairs that are two memories."""
+        return [(outside, inside) for outside, inside in pairs if outside is not None and outside is not inside]
+
+    def _hold(self) -> None:
+        """Let the body's calls hold the states, and stop the gradients, past the end of a sequence."""
+        if self.live is None:
+            return
+        live = Tensor("live", 0, (self.batch,))
+        inputs, outputs = self._names("input"), self._names("output")
+        forward, backward = self.body.sections["forward"], self.body.sections.get("backward")
+        for number, shape in enumerate(self.state_shapes):
+            before = Tensor(inputs[self.op.sequences + number], 0, shape)
+            forward.append(Call("hold_state", (live, before, Tensor(outputs[self.op._given + number], 0, shape))))
+        for number in range(self.op._given):
+            y = Tensor(outputs[number], 0, (self.batch, self.op.body.outputs[number].features))
+            forward.append(Call("mask_rows", (live, y)))
+            if backward is not None:
+                backward.insert(0, Call("mask_rows", (live, y._replace(base="d" + y.base))))
+        if backward is not None:
+            for number, shape in enumerate(self.state_shapes):
+                after = Tensor("d" + outputs[self.op._given + number], 0, shape)
+                held = Tensor(f"held{number}", 0, shape)
+                backward.insert(0, Call("split_held", (live, after, held)))
+                before = Tensor("d" + inputs[self.op.sequences + number], 0, shape)
+                backward.append(Call("add_gradient", (before, held)))
+
+    def _names(self, kind: str) -> list[str]:
+        values = self.op.body.inputs if kind == "input" else self.op.body.outputs
+        return [kind if len(values) == 1 else f"{kind}{k}" for k in range(len(values))]
+
+    def last(self, number: int) -> Tensor:
+        """A state after the last step."""
+        shape = self.state_shapes[number]
+        return self.states[number]._replace(shape=shape, skip=self.steps * self._size(shape))
+
+    def open_gradients(self) -> None:
+        """Memory of the backward pass: the sequences' gradients, and two of each state's that change places."""
+        op, context = self.op, self.context
+        self.dys = [self._gradient_pair(context.gradient(value), value) for value in op.outputs[: op._given]]
+        self.dxs = [self._gradient_pair(context.input_gradient(value), value) for value in op.inputs[: op.sequences]]
+        self.dstates = [_scratch(context, (2, *shape)) for shape in self.state_shapes]
+        self.held = [_scratch(context, shape) for shape in self.state_shapes] if self.live is not None else []
+
+    def _gradient_pair(self, outside: Tensor | None, value: Value) -> tuple[Tensor | None, Tensor]:
+        if outside is not None and self.batch == 1 and self.live is None:
+            return outside, outside
+        return outside, _scratch(self.context, (self.steps, self.batch, value.features))
+
+    def rolling(self, number: int, t: int) -> Tensor:
+        """The gradient of a state before step t."""
+        shape = self.state_shapes[number]
+        return self.dstates[number]._replace(shape=shape, skip=t % 2 * self._size(shape))
+
+    def _size(self, shape: tuple[int, ...]) -> int:
+        return shape[0] * shape[1] * self.itemsize
+
+    def call(self, section: str) -> Call:
+        """The call that runs a section of the body for each step."""
+        tensors: list[Tensor] = []
+        places: dict[Any, int] = {}
+
+        def place(tensor: Tensor) -> int:
+            if tensor not in places:
+                places[tensor] = len(tensors)
+                tensors.append(tensor)
+            return places[tensor]
+
+        used = {slot[0] for _, slots, *_ in self.sections[section] for slot in slots if slot is not None}
+        moves = []
+        for number, base in enumerate(self.bases):
+            tensor, move = self._where(base) if number in used else (None, Move(-1))
+            moves.append(Move(-1) if tensor is None else move._replace(tensor=place(tensor)))
+        steps = Steps(self.sections[section], tuple(moves), self.steps, section == "backward")
+        return Call(steps, tuple(tensors))
+
+    def _where(self, base: str) -> tuple[Tensor | None, Move]:
+        """The memory of one of the body's bases, and how it moves from step to step."""
+        op, context = self.op, self.context
+        if base == "arena":
+            return self.arenas, Move(0, 0, self.arena_bytes if context.training else 0)
+        if base == "live":
+            return self.live, Move(0, 0, self.batch * self.itemsize)
+        if base.startswith("held"):
+            return self.held[int(base.removeprefix("held"))], Move(0)
+        kind = base.removeprefix("d").rstrip("0123456789")
+        if base in ("params", "grads"):
+            # The body's offsets count from the beginning of the vector of all parameters.
+            return Tensor(base, 0, (max(p.offset + p.size for p in op.parameters.values()),)), Move(0)
+        number = int(base.removeprefix("d").removeprefix(kind) or 0)
+        given = op.sequences if kind == "input" else op._given
+        if number < given:
+            pairs = {"input": self.xs, "output": self.ys, "dinput": self.dxs, "doutput": self.dys}[
+                "d" * base.startswith("d") + kind
+            ]
+            _, inside = pairs[number]
+            return inside, Move(0, 0, self.batch * inside.shape[-1] * self.itemsize)
+        number -= given
+        size = self._size(self.state_shapes[number])
+        after = kind == "output"  # the state that a step leaves stands where the next step reads it
+        if base.startswith("d"):
+            return self.dstates[number], Move(0, int(after), size, True)
+        return self.states[number], Move(0, after * size, size)
+
+
+def _saved(context: Context, op: Op, shape: tuple[int, ...], name: str) -> Tensor:
+    tensor = context.saved(op, shape, name)
+    assert tensor is not None
+    return tensor
+
+
+def _scratch(context: Context, shape: tuple[int, ...]) -> Tensor:
+    size = 1
+    for length in shape:
+        size *= length
+    tensor = context.scratch(size)
+    assert tensor is not None
+    return tensor._replace(shape=shape)
