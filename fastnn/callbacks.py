@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +20,8 @@ class Callback:
     ``fit`` come back to Python after each epoch, one that overrides ``on_batch_end`` after each batch; otherwise many
     small epochs run in one go. To end the training, set ``self.model.stop_training = True``.
 
-    What a callback remembers from epoch to epoch goes out by ``state`` and in by ``set_state``, so that a training can
-    be resumed in another process.
+    What a callback remembers from epoch to epoch goes out by ``state`` and in by ``set_state``:
+    :class:`fastnn.ModelCheckpoint` writes it down, so that a training can be resumed in another process.
 
     Examples
     --------
@@ -37,6 +37,10 @@ class Callback:
     """
 
     model: Model
+    #: All callbacks of the training, as they were given to ``fit``.
+    companions: Sequence[Callback] = ()
+    #: At the end of an epoch those of lower rank are called first: what saves comes last, and knows what all remember.
+    rank = 0
 
     def check(self, names: list[str]) -> None:
         """Raise, before anything is changed, if this training will not have what the callback needs.
@@ -59,7 +63,7 @@ class Callback:
         return {}
 
     def set_state(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
-        """Go on from what ``state`` and ``arrays`` returned, in a ``fit`` with ``initial_epoch``."""
+        """Go on from what ``state`` and ``arrays`` returned: ``fit`` with ``resume`` gives them back."""
 
     def on_train_begin(self) -> None:
         """Run before the first epoch."""
@@ -89,7 +93,7 @@ class Callback:
 
 
 class History:
-    """Figures of the epochs of one ``fit``.
+    """Figures of the epochs of one training: a ``fit``, and those that resumed it.
 
     Attributes
     ----------
@@ -123,6 +127,13 @@ class History:
         for name, column in zip(names, rows.T.tolist(), strict=True):
             self.history.setdefault(name, []).extend(column)
         self.epoch.extend(range(first, first + len(rows)))
+
+    def copy(self) -> History:
+        """Return a history that goes on from this one."""
+        other = History()
+        other.history = {name: list(column) for name, column in self.history.items()}
+        other.epoch, other.seconds = list(self.epoch), self.seconds
+        return other
 
     def last(self) -> dict[str, float]:
         """Return the figures of the last epoch."""

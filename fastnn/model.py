@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -172,8 +173,8 @@ class Model(Trainable):
     def save(self, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
         """Write the model to a safetensors file, atomically.
 
-        The tensors are ``state_dict()`` and the optimizer's state; the architecture, the format's version and the
-        choices of :meth:`compile` stand in the file's metadata.
+        The tensors are ``state_dict()``, the optimizer's state and the figures of the last training; the architecture,
+        the format's version and the choices of :meth:`compile` stand in the file's metadata.
 
         Parameters
         ----------
@@ -237,6 +238,10 @@ class Model(Trainable):
     def __repr__(self) -> str:
         inner = "".join(f"\n  {layer!r}" for layer in self.layers)
         return f"{type(self).__name__}({', '.join(self.input_names)} -> {', '.join(self.output_names)}:{inner}\n)"
+
+    def __copy__(self) -> Model:
+        """Return a deep copy: two models cannot share an optimizer, nor parameters without knowing of it."""
+        return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
         state = {key: value for key, value in self.__dict__.items() if key not in RUNTIME}

@@ -27,6 +27,7 @@ from .vectors import Vectors
 
 if TYPE_CHECKING:
     from .callbacks import History
+    from .resuming import Remembered
 
 #: Programs that a model keeps, and graphs; the least recently used goes first.
 CACHED_PROGRAMS = 32
@@ -70,6 +71,7 @@ class Net:
         self.history: History | None = None
         self.epochs_done = 0
         self.stop_training = False
+        self.remembered: tuple[Remembered, ...] | None = None  # by the callbacks of a training that is in a file
         self.choose(None, ())
         self._reset_runtime()
 
@@ -124,6 +126,10 @@ class Net:
     def own_parameters(self) -> list[Parameter]:
         """The parameters and buffers of this model's layers; its vectors may hold those of others too."""
         return list(dict.fromkeys(p for layer in self.layers for p in layer.parameters.values()))
+
+    def own_part(self, vector: np.ndarray) -> np.ndarray:
+        """Return a vector as long as the parameters as it would be without those of other models."""
+        return self.vectors.part(vector, self.own_parameters)
 
     def segments(self) -> np.ndarray:
         """Return (S, 2) int64: offset and size of the stretches of the parameter vector that training may change."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .saving import write_atomically
+from ._files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

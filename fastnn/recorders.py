@@ -12,19 +12,26 @@ from typing import IO, Any
 
 import numpy as np
 
+from . import saving
 from ._arrays import check_count
+from ._files import write_atomically
 from .callbacks import Callback, Monitor
-from .saving import write_atomically
+from .resuming import remember
 
 
 class ModelCheckpoint(Monitor):
     """Save the model after each epoch, after every few, or after each that is better than all before.
 
+    Each file is a checkpoint: it holds all that the training needs to go on in another process, the history and what
+    the callbacks remember too, and ``fnn.load(path).fit(..., resume=True)`` gives bit by bit what an unbroken training
+    gives. It is written after all other callbacks, those of the best models before those of each epoch. An epoch whose
+    loss is no number is not saved.
+
     Parameters
     ----------
     path : path-like
         The file; each save replaces it atomically. It may hold ``{epoch}``, the number of epochs done (with which a
-        ``fit`` with ``initial_epoch`` goes on), and figures, as in ``"net-{epoch:03d}-{val_loss:.3f}.safetensors"``.
+        ``fit`` with ``resume`` goes on), and figures, as in ``"net-{epoch:03d}-{val_loss:.3f}.safetensors"``.
     monitor : str
         The figure to watch.
     save_best_only : bool
@@ -92,6 +99,11 @@ class ModelCheckpoint(Monitor):
                 f"doubled), got {str(self.path)!r}: {type(error).__name__} {error}."
             ) from None
 
+    @property
+    def rank(self) -> int:  # type: ignore[override]
+        """What is saved at each epoch comes last: a training that goes on from there has not yet to save a best one."""
+        return 1 if self.save_best_only else 2
+
     def reset(self) -> None:
         """Nothing is forgotten: the best of several calls of ``fit`` is the best of all."""
 
@@ -106,16 +118,23 @@ class ModelCheckpoint(Monitor):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Save."""
-        if (epoch + 1) % self.every or (self.save_best_only and not self.improved(logs)):
+        if (epoch + 1) % self.every or not np.isfinite(logs.get("loss", 0.0)):
+            return
+        if self.save_best_only and not self.improved(logs):
             return
         path = self._filled(epoch, logs)
-        self.model.save(path, self.metadata)
-        if self.keep is not None:  # the new one stands before an old one goes
+        if self.keep is not None:  # noted first: a training that goes on from this file knows of it
             self.files = [*(name for name in self.files if name != str(path)), str(path)]
+        self.write(path)
+        if self.keep is not None:  # the new one stands before an old one goes
             while len(self.files) > self.keep:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self.files[0])
                 del self.files[0]
+
+    def write(self, path: Path) -> None:
+        """Write a checkpoint."""
+        saving.save(self.model, path, self.metadata, remember(self.companions) if self.companions else None)
 
 
 class CSVLogger(Callback):
@@ -128,8 +147,9 @@ class CSVLogger(Callback):
     path : path-like
         The file.
     append : bool
-        Go on in the file if there is one. A training that begins at an epoch above 0 takes the place of the rows from
-        that epoch on that the last one left, so that the table of a resumed training is that of an unbroken one.
+        Go on in a file that another training left. A training that is resumed goes on in any case. One that begins at
+        an epoch above 0 takes the place of the rows from that epoch on, so that the table of a resumed training is that
+        of an unbroken one.
 
     Raises
     ------
@@ -150,7 +170,7 @@ class CSVLogger(Callback):
     """
 
     def __init__(self, path: str | Path, append: bool = False) -> None:
-        self.path, self.append = Path(path), bool(append)
+        self.path, self.append, self._begun = Path(path), bool(append), False
         self._file: IO[str] | None = None
         self._names: list[str] = []
 
@@ -167,9 +187,21 @@ class CSVLogger(Callback):
                 f"CSVLogger: {self.path}: expected a table with the columns {self._names} to append to, got {rows[0]}."
             )
 
+    def reset(self) -> None:
+        """Begin a new table."""
+        self._begun = False
+
+    def state(self) -> dict[str, Any]:
+        """Return whether the table was begun."""
+        return {"begun": self._begun}
+
+    def set_state(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
+        """Go on in the table."""
+        self._begun = bool(state["begun"])
+
     def _rows(self) -> list[list[str]]:
         """The rows to append to; one that was not written to its end does not count."""
-        if not self.append or not self.path.exists():
+        if not (self.append or self._begun) or not self.path.exists():
             return []
         text = self.path.read_text(encoding="utf-8")
         return list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
@@ -184,6 +216,7 @@ class CSVLogger(Callback):
             csv.writer(text, lineterminator="\n").writerows(rows)
             write_atomically(self.path, text.getvalue().encode())
             self._file = open(self.path, "a", newline="", encoding="utf-8")  # noqa: SIM115 - closed at the end
+            self._begun = True
         row = [epoch, *(repr(float(logs[name])) for name in self._names[1:])]
         csv.writer(self._file, lineterminator="\n").writerow(row)
         self._file.flush()

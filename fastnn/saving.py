@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import optimizers
+from . import optimizers, resuming
+from ._files import write_atomically
 from ._parts import check_custom, describe_loss, describe_metric, make_layer, make_loss, make_metric
 
 if TYPE_CHECKING:
@@ -24,37 +22,22 @@ FORMAT_VERSION = 1
 OPTIMIZER = "optimizer."
 
 
-def write_atomically(path: str | Path, content: bytes) -> None:
-    """Write a file so that at any moment the old or the new content stands there, whole.
+def save(
+    model: Any,
+    path: str | Path,
+    metadata: Mapping[str, str] | None = None,
+    remembered: Sequence[resuming.Remembered] | None = None,
+) -> None:
+    """Write a model; see :meth:`fastnn.Model.save`.
 
-    Raises
-    ------
-    OSError
-        The folder cannot be written.
+    Parameters
+    ----------
+    model : Model
+    path, metadata
+        As there.
+    remembered : sequence of Remembered, optional
+        What the callbacks of its training remember; default what stands in the file that it was loaded from.
     """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: expected an existing folder to save into; create {path.parent} first.")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: expected the name of a file, got a folder.")
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)  # mkstemp's 0o600 would hide the model from the group
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):  # it may have been interrupted after the replacement
-            os.unlink(name)
-        raise
-
-
-def save(model: Any, path: str | Path, metadata: Mapping[str, str] | None) -> None:
-    """See :meth:`fastnn.Model.save`."""
     from safetensors.numpy import save as to_bytes
 
     for key, value in (metadata or {}).items():
@@ -68,6 +51,9 @@ def save(model: Any, path: str | Path, metadata: Mapping[str, str] | None) -> No
         "epochs_done": model.epochs_done,
         "metadata": {**model.metadata, **(metadata or {})},
     }
+    entry, arrays = resuming.describe(model, model.remembered if remembered is None else remembered)
+    own |= entry
+    tensors |= arrays
     if model.optimizer is not None:
         optimizer = model.optimizer
         own["training"] = {
@@ -76,7 +62,7 @@ def save(model: Any, path: str | Path, metadata: Mapping[str, str] | None) -> No
             "metrics": [[describe_metric(metric) for metric in some] for some in model.output_metrics],
             "optimizer": {"class": type(optimizer).__name__, "config": optimizer.config, "updates": optimizer.updates},
         }
-        tensors |= {OPTIMIZER + name: vector for name, vector in optimizer.state.items()}
+        tensors |= {OPTIMIZER + name: model.own_part(vector) for name, vector in optimizer.state.items()}
     write_atomically(path, to_bytes(tensors, {FORMAT: json.dumps(own)}))
 
 
@@ -93,7 +79,8 @@ def load(path: str | Path, custom: Mapping[str, Any] | None = None) -> Model:
     Returns
     -------
     Sequential or Model
-        Compiled as it was saved, with the optimizer's state and the user's ``metadata``.
+        Compiled as it was saved, with the optimizer's state, the history of its last training and the user's
+        ``metadata``. ``fit(..., resume=True)`` goes on with that training.
 
     Raises
     ------
@@ -200,10 +187,11 @@ def _rebuild(
     if expected > sum(array.size for array in tensors.values()):
         raise ValueError(f"expected tensors of {expected} numbers at least, got fewer")
     model = _assemble(architecture, made)
-    for name, array in tensors.items():
+    numbers = {name: array for name, array in tensors.items() if not resuming.belongs(name)}
+    for name, array in numbers.items():
         if array.dtype != model.dtype:
             raise ValueError(f"{name}: expected dtype {model.dtype}, got {array.dtype}")
-    model.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(OPTIMIZER)})
+    model.load_state_dict({k: v for k, v in numbers.items() if not k.startswith(OPTIMIZER)})
     model.random_state[1] = _count(own, "random_step")
     model.epochs_done = _count(own, "epochs_done")
     model.metadata = {str(key): str(value) for key, value in own["metadata"].items()}
@@ -226,4 +214,6 @@ def _rebuild(
                 raise ValueError(f"optimizer state {name!r}: expected shape {vector.shape}, got "
                                  f"{'none' if given is None else given.shape}")
             vector[...] = given
+    if (entry := own.get("history")) is not None:
+        resuming.restore(model, entry, tensors)
     return model

@@ -76,6 +76,7 @@ class Trainable(Net):
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
         accumulate: int = 1,
+        resume: bool = False,
     ) -> History:
         """Train on arrays, or on batches out of an iterable, for some epochs.
 
@@ -118,6 +119,11 @@ class Trainable(Net):
         accumulate : int
             Batches whose gradients are added up for each update: equal to one batch of their examples, up to rounding
             and to what looks at a batch as a whole, BatchNorm's statistics and Dropout's masks.
+        resume : bool
+            Go on with the training that the model stands in, from the epoch after its last whole one up to ``epochs``:
+            the history goes on, and after :func:`fastnn.load` of a :class:`fastnn.ModelCheckpoint`'s file the callbacks
+            are given what they remembered. With the same data and arguments this is bit by bit the training that was
+            never broken off. A new model begins at ``initial_epoch``; a training that had been stopped early stays so.
 
         Returns
         -------
@@ -131,7 +137,7 @@ class Trainable(Net):
             Not compiled, or in training already.
         TypeError, ValueError
             Data that do not fit, or that hold NaN or infinity; nothing is changed then. An iterable's batches are
-            looked at as they come.
+            looked at as they come. With ``resume``, other figures or callbacks than before.
         KeyboardInterrupt
             Ctrl-C; the model stands at its last whole update.
         """
@@ -139,7 +145,7 @@ class Trainable(Net):
             self, x, y, epochs=epochs, batch_size=batch_size, validation_data=validation_data, verbose=verbose,
             callbacks=callbacks, shuffle=shuffle, lengths=lengths, validation_lengths=validation_lengths,
             validation_split=validation_split, sample_weight=sample_weight, class_weight=class_weight,
-            initial_epoch=initial_epoch, steps_per_epoch=steps_per_epoch, accumulate=accumulate,
+            initial_epoch=initial_epoch, steps_per_epoch=steps_per_epoch, accumulate=accumulate, resume=resume,
         )  # fmt: skip
 
     def evaluate(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from . import losses, metrics, optimizers
+from . import losses, metrics, optimizers, resuming
 from ._arrays import check_count
 from .callbacks import Callback, History
 from .data import Data, split
@@ -50,6 +50,7 @@ def compile_model(model: Net, optimizer: Any, loss: Any, names: Any, loss_weight
             )
     chosen_optimizer.attach(model)
     model.choose(chosen_optimizer, chosen, own, weights)
+    model.history = model.remembered = None  # of another training, which this one cannot go on with
     model.forget_programs()
 
 
@@ -138,6 +139,7 @@ def fit(
     initial_epoch: int,
     steps_per_epoch: int | None,
     accumulate: int,
+    resume: bool,
 ) -> History:
     """See :meth:`fastnn.Model.fit`."""
     check_trainable(model, "fit")
@@ -181,6 +183,10 @@ def fit(
     if isinstance(source, Data) and source.stateful:
         check_stateful(len(source), size, shuffle)
     names = names_of(model) + (names_of(model, "val_") if validation is not None else [])
+    before = None
+    if resume:
+        before = resuming.take_up(model, chosen, names)
+        first = before.epoch[-1] + 1 if before.epoch else first
     for callback in chosen:
         callback.check(names)
     assert model.optimizer is not None
@@ -193,7 +199,7 @@ def fit(
     else:
         passes = Slices(source, size, shuffle, SLICE_SECONDS, ORDER_ROWS)
     checker = None if validation is None else evaluator(validation, max(size, 256))
-    return _Fit(model, passes, checker, names, first, epochs, verbose, chosen).run()
+    return _Fit(model, passes, checker, names, first, epochs, verbose, chosen, before).run()
 
 
 class _Fit:
@@ -209,26 +215,30 @@ class _Fit:
         epochs: int,
         verbose: int,
         callbacks: list[Callback],
+        before: History | None,
     ) -> None:
         self.model, self.passes, self.checker, self.names = model, passes, checker, names
         self.first, self.epochs, self.callbacks = first, epochs, callbacks
+        self.resumed = before is not None
+        self.after_epoch = sorted(callbacks, key=lambda callback: callback.rank)
         self.every_epoch = checker is not None or verbose == 2 or any(callback.every_epoch for callback in callbacks)
         self.hooks = [callback for callback in callbacks if callback.every_batch]
         self.interrupt = Interrupt()
-        self.history = model.history = History()
+        self.history = model.history = History() if before is None else before
+        self.seconds, self.start = self.history.seconds, time.perf_counter()
+        model.remembered = None
         self.progress = Progress(epochs, verbose, first)
         self.examples = 0
 
     def run(self) -> History:
         """Train."""
         model = self.model
-        model.stop_training = False
+        model.stop_training &= self.resumed  # a training that had ended early is not taken up again
         model.in_training = True
-        start = time.perf_counter()
         begun: list[Callback] = []
         try:
             for callback in self.callbacks:
-                callback.model = cast("Model", model)
+                callback.model, callback.companions = cast("Model", model), self.callbacks
                 if self.first == 0:
                     callback.reset()
                 begun.append(callback)
@@ -238,7 +248,7 @@ class _Fit:
                 done += self._chunk(done)
             self.history.finished = True
         finally:
-            self.history.seconds = time.perf_counter() - start
+            self._clock()
             model.in_training = False
             model.zero_grad()  # the last batch's would stay those of a layer that is frozen now and not later
             self.progress.close()
@@ -304,12 +314,16 @@ class _Fit:
             self.model.epochs_done += len(rows)
             self.history.append(self.names, rows, first)
 
+    def _clock(self) -> None:
+        self.history.seconds = self.seconds + time.perf_counter() - self.start
+
     def _finish(self, epoch: int, rows: np.ndarray) -> None:
         """Look for a loss that is no number, and call the callbacks."""
         alive = self._alive(rows[-1, 0], epoch)
         logs = self.history.last()
         if alive or self.every_epoch:
-            for callback in self.callbacks:
+            self._clock()
+            for callback in self.after_epoch:
                 callback.on_epoch_end(epoch, dict(logs))
 
     def _alive(self, loss: float, epoch: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -58,6 +58,12 @@ class Vectors:
             p.data = (self.buffers if p.buffer else self.params)[p.offset : end].reshape(p.shape)
             p.grad = None if p.buffer else self.grads[p.offset : end].reshape(p.shape)
             p.home = self
+
+    def part(self, vector: np.ndarray, parameters: Sequence[Parameter]) -> np.ndarray:
+        """Return what a vector, laid out as ``params``, has for some parameters, laid out as if they were alone."""
+        step = ALIGNMENT // self.dtype.itemsize
+        pieces = [vector[p.offset : p.offset + -(-p.size // step) * step] for p in parameters if not p.buffer]
+        return np.concatenate([vector[:0], *pieces])
 
     def segments(self, parameters: Iterable[Parameter]) -> np.ndarray:
         """Return (S, 2) int64: offset and size of the trainable stretches among some parameters, neighbours joined."""

@@ -17,7 +17,7 @@ from typing import Any, TextIO, cast
 import numpy as np
 
 import fastnn as fnn
-from fastnn.saving import write_atomically
+from fastnn._files import write_atomically
 
 #: Exit codes of every command: finished, bad input (one line on stderr), interrupted (what was reached is saved).
 DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
