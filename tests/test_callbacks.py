@@ -246,9 +246,15 @@ def test_early_stopping_in_a_real_training(backend, data, capsys):
     assert second.startswith(f"EarlyStopping: the parameters of epoch {best + 1} are restored (val_loss=")
     # A new training begins anew; otherwise the old best would end it after 3 epochs.
     fresh, used = compiled(seed=2), compiled(seed=2)
+    stop.best = -1.0  # as if the first had been better
     fresh.fit(x, y, epochs=60, callbacks=[fnn.EarlyStopping(patience=3)], **options)
     used.fit(x, y, epochs=60, callbacks=[stop], **options)
     assert_same_state(state(used), state(fresh), leave_out=["compiled"])
+
+
+def test_a_training_whose_last_epoch_is_the_best_is_left_as_it_is(capsys):
+    run(fnn.EarlyStopping(verbose=True), [3, 2, 1])
+    assert capsys.readouterr().out == ""
 
 
 def test_nothing_is_restored_after_a_training_that_was_broken_off(backend, data):
