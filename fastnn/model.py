@@ -191,11 +191,15 @@ class Model(Trainable):
 
     def config(self) -> dict[str, Any]:
         """The model's architecture in words that JSON can hold."""
+        return {**self._own_config(), **self._described()}
+
+    def _described(self) -> dict[str, Any]:
+        """The graph in such words."""
         inputs, outputs = (
             dict(zip(names, nodes, strict=True))
             for names, nodes in ((self.input_names, self.inputs), (self.output_names, self.outputs))
         )
-        return {**self._own_config(), **describe_calls(inputs, outputs, self.calls, self.layers)}
+        return describe_calls(inputs, outputs, self.calls, self.layers)
 
     def _own_config(self) -> dict[str, Any]:
         """What the architectures of all models say."""
@@ -246,16 +250,14 @@ class Model(Trainable):
     def __getstate__(self) -> dict[str, Any]:
         state = {key: value for key, value in self.__dict__.items() if key not in RUNTIME}
         if "calls" in state:  # nodes lead to nodes: in words they need no recursion, and bring nothing of other models
-            described = describe_calls(
-                dict(enumerate(self.inputs)), dict(enumerate(self.outputs)), self.calls, self.layers
-            )
-            state = {k: v for k, v in state.items() if k not in ("inputs", "outputs", "calls")} | {"nodes": described}
+            state = {k: v for k, v in state.items() if k not in ("inputs", "outputs", "calls")}
+            state["described"] = self._described()
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if "nodes" in state:
-            inputs, outputs = assemble_calls(self.__dict__.pop("nodes"), self.layers)
+        if "described" in state:
+            inputs, outputs = assemble_calls(self.__dict__.pop("described"), self.layers)
             self.inputs, self.outputs = list(inputs.values()), list(outputs.values())
             self.calls = calls_between(self.inputs, self.outputs)
         self._reset_runtime()
