@@ -30,13 +30,14 @@ def compiler_flags():
     flags = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-g0"]
     # Cython's generated code and the deliberate fall-throughs of the tables are not ours to rewrite.
     flags += ["-Wno-unused-function", "-Wno-unused-variable", "-Wno-psabi"]
+    flags.append("-pthread")
     if DEBUG or SANITIZE:
         flags += ["-g", "-fno-omit-frame-pointer"]
     if SANITIZE:
         sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize=alignment"]
         # Instrumented vector code takes the compiler minutes at -O3.
-        return [*flags, "-O1", *sanitizers], sanitizers
-    return flags, []
+        return [*flags, "-O1", *sanitizers], [*sanitizers, "-pthread"]
+    return flags, ["-pthread"]
 
 
 def write_blas_int():
