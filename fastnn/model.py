@@ -89,6 +89,7 @@ class Model(Trainable):
                 "only layers of one model, whose numbers are then shared."
             )
         self.vectors, self.dtype = home, home.dtype
+        home.sharers.add(self)
 
     def build(self, graph: Graph, *shapes: Shape) -> None:
         """Run the layers' ``build`` in the order of the calls."""
@@ -260,6 +261,7 @@ class Model(Trainable):
             inputs, outputs = assemble_calls(self.__dict__.pop("described"), self.layers)
             self.inputs, self.outputs = list(inputs.values()), list(outputs.values())
             self.calls = calls_between(self.inputs, self.outputs)
+            self.vectors.sharers.add(self)
         self._reset_runtime()
         self._zeroed = False
         if self.optimizer is not None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .ops._base import Parameter
+
+if TYPE_CHECKING:
+    from .net import Net
 
 #: Every array starts at a multiple of this many bytes within its vector.
 ALIGNMENT = 64
@@ -24,12 +29,15 @@ class Vectors:
     ----------
     params, grads, buffers : ndarray
         ``params`` and ``grads`` have one length and one layout; the gaps between arrays stay 0.
+    sharers : WeakSet of Net
+        Models of another model's layers: what they have prepared holds pointers, and is forgotten when the arrays move.
     """
 
     def __init__(self, dtype: np.dtype) -> None:
         self.dtype = dtype
         self.parameters: list[Parameter] = []
         self.params, self.grads, self.buffers = (_aligned(0, dtype) for _ in range(3))
+        self.sharers: weakref.WeakSet[Net] = weakref.WeakSet()
 
     def adopt(self, parameters: Iterable[Parameter], rng: np.random.Generator) -> None:
         """Take in parameters: draw the numbers of those that have none, keep the others', lay all out anew."""
@@ -41,6 +49,8 @@ class Vectors:
         for parameter, array in zip(self.parameters, numbers, strict=True):
             assert parameter.data is not None
             parameter.data[...] = array
+        for net in self.sharers:
+            net.forget_programs()
 
     def _allocate(self) -> None:
         step = ALIGNMENT // self.dtype.itemsize
@@ -80,10 +90,11 @@ class Vectors:
         return np.array(rows, dtype=np.int64).reshape(-1, 2)
 
     def __getstate__(self) -> dict[str, object]:
-        return self.__dict__
+        return {key: value for key, value in self.__dict__.items() if key != "sharers"}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
+        self.sharers = weakref.WeakSet()  # models that are copied along say so themselves
         params, grads, buffers = self.params, self.grads, self.buffers
         self._allocate()  # copies and unpickled arrays are not aligned, and parameters lost their views
         self.params[...], self.grads[...], self.buffers[...] = params, grads, buffers

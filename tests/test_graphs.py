@@ -389,6 +389,23 @@ def test_a_part_of_a_sequential_that_grows(backend, rng):
     assert len(part.history.history["loss"]) == 2
 
 
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_stream_of_a_part_reads_the_numbers_where_they_are(backend, copied):
+    chain = fnn.Sequential(fnn.LSTM(3, 4), seed=0)
+    x = fnn.Input((None, 3))
+    part = fnn.Model(x, chain.layers[0](x))
+    if copied:
+        chain, part = pickle.loads(pickle.dumps((chain, part)))
+    step, one = part.stream(), np.ones((1, 3), np.float32)
+    for _ in range(3):
+        step(one)
+    cell = np.frombuffer(step.state, np.float32)[None, 16:20]  # after h, at the next multiple of 64 bytes
+    chain.add(fnn.Linear(4, 1))
+    for name in ("w_ih", "w_hh", "b"):
+        getattr(chain.layers[0], name)[...] = 0
+    np.testing.assert_allclose(step(one), 0.5 * np.tanh(0.5 * cell), rtol=1e-6)  # from the cell that it had
+
+
 # -- lengths ---------------------------------------------------------------------------------------------------------
 
 
