@@ -27,7 +27,7 @@ class LayerCall:
 class Node:
     """A symbolic array ``(B, F)`` or ``(B, T, F)``, made by :func:`fastnn.Input` or by calling a layer.
 
-    Attributes
+    Parameters
     ----------
     shape : tuple of int or None
         None stands for the batch, and for a size known only when the model runs.
@@ -35,6 +35,15 @@ class Node:
         What gives it; None for an input.
     name : str or None
         Of an input, as the user gave it.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> x = fnn.Input((None, 3))
+    >>> x
+    <Node (B, T, 3) of Input>
+    >>> fnn.LSTM(3, 5, return_sequences=False)(x).shape
+    (None, 5)
     """
 
     shape: Shape
