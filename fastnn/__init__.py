@@ -44,6 +44,7 @@ from .seeds import manual_seed
 from .sequences import pad_sequences
 from .sequential import Sequential
 from .streaming import Stream
+from .threads import get_num_threads, set_num_threads
 
 __version__ = "0.1.0"
 
@@ -90,6 +91,7 @@ __all__ = [
     "dot",
     "functional",
     "get_include",
+    "get_num_threads",
     "initializers",
     "load",
     "losses",
@@ -97,6 +99,7 @@ __all__ = [
     "metrics",
     "optimizers",
     "pad_sequences",
+    "set_num_threads",
     "show_config",
     "use_backend",
 ]

@@ -8,8 +8,9 @@ packs the arrays into one arena by their lifetimes. The result holds offsets, no
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,8 @@ ALIGNMENT = 64
 ITEMSIZES = {"f8": 8, "i8": 8, "u8": 8}
 #: Numbers in one value: more than any memory holds, and so few that no kernel's sizes and strides overflow 64 bits.
 LARGEST = 1 << 40
+#: Examples that a vector holds, and that a thread must have at least to be worth waking.
+VECTOR, LEAST_PART = 16, 32
 
 
 class Lowering:
@@ -65,6 +68,9 @@ class Lowering:
     carry : {"none", "stateful", "all"}
         The recurrent ops that start from the states in the memory "carry_in", and leave theirs in "carry_out": none,
         the stateful ones, or all.
+    threads : int
+        The batch is cut into so many parts, as even as whole vectors of examples allow; ops that treat examples one by
+        one are called once for each, and such calls may run beside one another. Fewer where the batch is small.
     """
 
     def __init__(
@@ -83,6 +89,7 @@ class Lowering:
         labels: Sequence[bool] = (),
         weighted: Sequence[bool] = (),
         carry: str = "none",
+        threads: int = 1,
     ) -> None:
         self.training = training
         self.kernels = _backend.kernels
@@ -90,6 +97,10 @@ class Lowering:
         self._dtype = dtype
         self._wants_dx = wants_dx
         self._batch = shapes[0][0]
+        self._parts = _cut_batch(self._batch, threads)
+        self._part: int | None = None  # the part of the batch whose calls are written; None for the whole of it
+        self._stage = 0
+        self._shares: dict[tuple[Parameter, int], None] = {}  # gradients of parts of the batch, to be added up
 
         self._inputs = list(graph.inputs)
         self._outputs = list(graph.outputs)
@@ -199,8 +210,19 @@ class Lowering:
 
     # -- what an op may ask -----------------------------------------------------------------------------------
 
+    def _cut(self, tensor: Tensor) -> Tensor:
+        """The part of a tensor (B, ...) that belongs to the part of the batch at hand."""
+        if self._part is None:
+            return tensor
+        first, last = self._parts[self._part]
+        size = math.prod(tensor.shape[1:]) * ITEMSIZES.get(tensor.dtype, self.itemsize)
+        return tensor._replace(shape=(last - first, *tensor.shape[1:]), skip=tensor.skip + first * size)
+
     def _external_base(self, kind: str, value: Value, values: list[Value]) -> Tensor:
-        return Tensor(numbered(kind, values.index(value), len(values)), 0, self._shapes[value])
+        return self._cut(Tensor(numbered(kind, values.index(value), len(values)), 0, self._shapes[value]))
+
+    def _inside(self, kind: str, value: Value, *more: Any) -> Tensor:
+        return self._cut(Tensor("arena", (kind, value, *more), self._shapes[value]))
 
     def value(self, value: Value) -> Tensor:
         """Where a value stands."""
@@ -214,10 +236,10 @@ class Lowering:
         if value in self._inputs:
             return self._external_base("input", value, self._inputs)
         if value in self._places:
-            return Tensor("carry_out", self._places[value], self._shapes[value])
+            return self._cut(Tensor("carry_out", self._places[value], self._shapes[value]))
         if value in self._outputs and self._external:
             return self._external_base("output", value, self._outputs)
-        return Tensor("arena", ("value", value), self._shapes[value])
+        return self._inside("value", value)
 
     def wanted(self, value: Value) -> Tensor | None:
         """Where one of an op's several outputs stands; None if nobody reads it."""
@@ -227,7 +249,7 @@ class Lowering:
         """Where the states stand that a recurrent op goes on from; None for one that starts anew."""
         if op not in self._carriers:
             return None
-        return [Tensor("carry_in", self._places[value], self._shapes[value]) for value in op.final_states]
+        return [self._cut(Tensor("carry_in", self._places[value], self._shapes[value])) for value in op.final_states]
 
     def gradient(self, value: Value) -> Tensor | None:
         """Where an op's output's gradient stands, complete when its backward pass runs; None if nobody reads it."""
@@ -235,7 +257,7 @@ class Lowering:
             return self._external_base("doutput", value, self._outputs)
         if value not in self._read and value not in self._outputs:
             return None
-        return Tensor("arena", ("gradient", value), self._shapes[value])
+        return self._inside("gradient", value)
 
     def input_gradient(self, value: Value) -> Tensor | None:
         """Where an op writes its input's gradient; None if nobody wants it.
@@ -248,7 +270,7 @@ class Lowering:
             return None
         arrived = self._arrived[root] = self._arrived.get(root, 0) + 1
         if arrived > 1:
-            tensor = Tensor("arena", ("gradient", root, arrived), self._shapes[root])
+            tensor = self._inside("gradient", root, arrived)
             self._sums.append((root, tensor))
         else:
             tensor = self._own_gradient(root)
@@ -259,7 +281,7 @@ class Lowering:
     def _own_gradient(self, root: Value) -> Tensor:
         if root in self._inputs:
             return self._external_base("dinput", root, self._inputs)
-        return Tensor("arena", ("gradient", root), self._shapes[root])
+        return self._inside("gradient", root)
 
     def parameter(self, parameter: Parameter | None) -> Tensor | None:
         """Where a parameter or buffer stands."""
@@ -273,6 +295,9 @@ class Lowering:
         if parameter is None or not parameter.trainable:
             return None
         self._touched.add(parameter)
+        if self._part:  # the first part writes to the model's own
+            self._shares[parameter, self._part] = None
+            return Tensor("arena", ("share", parameter, self._part), parameter.shape)
         return Tensor("grads", parameter.offset * self.itemsize, parameter.shape)
 
     def lengths(self, value: Value) -> Tensor | None:
@@ -280,11 +305,11 @@ class Lowering:
         number = self._long.get(value)
         if number is None:
             return None
-        return Tensor(numbered("lengths", number, len(self._inputs)), 0, (self._batch,), "i8")
+        return self._cut(Tensor(numbered("lengths", number, len(self._inputs)), 0, (self._batch,), "i8"))
 
     def saved(self, op: Op, shape: tuple[int, ...], name: str = "") -> Tensor | None:
         """What the forward pass leaves for the backward pass, under a name if there are several."""
-        return Tensor("arena", ("saved", op, name), shape)
+        return Tensor("arena", ("saved", op, name, self._part), shape)
 
     def nested(self, graph: Graph, shapes: Sequence[tuple[int, ...]]) -> Lowering:
         """Lower a graph that runs within this one, once for each step."""
@@ -300,8 +325,24 @@ class Lowering:
 
     # -- the calls ---------------------------------------------------------------------------------------------
 
+    def _each_part(self, op: Op, write: Callable[[], list[Call]]) -> list[Call]:
+        """Write an op's calls, once for each part of the batch if it treats examples one by one."""
+        if len(self._parts) < 2 or not op.splits[not self.training]:
+            self._stage += 1  # all before it must have run, all after it waits
+            return write()
+        arrived, calls = dict(self._arrived), []
+        for number in range(len(self._parts)):
+            self._part, self._arrived = number, dict(arrived)
+            self._touched, self._sums = set(), []
+            calls += [call._replace(shard=(self._stage, number), apart=number > 0) for call in write()]
+        self._part = None
+        return calls
+
     def _write_forward(self) -> list[Call]:
-        calls = [call for op in self._ops for call in _several(op.forward(self))]
+        calls: list[Call] = []
+        for op in self._ops:
+            calls += self._each_part(op, lambda op=op: _several(op.forward(self)))  # type: ignore[misc]
+        self._stage += 1
         if self.training and any(isinstance(op, DropoutOp) for op in self._ops):
             calls.insert(0, Call("advance_step", (self.random_state(),)))
         return calls
@@ -349,6 +390,7 @@ class Lowering:
 
     def _write_backward(self) -> list[Call]:
         calls: list[Call] = []
+        self._stage += 1
         if self._external:  # the loss writes straight to the place where readers in the model add
             for value in self._both & self._needed:
                 given = self._external_base("doutput", value, self._outputs)
@@ -357,18 +399,35 @@ class Lowering:
             if not any(value in self._needed for value in op.outputs):
                 continue
             self._touched, self._sums = set(), []
-            call = op.backward(self)
-            # A parameter read by several ops: the first to run writes, the others add.
-            again = self._touched & self._written
-            if again and again != self._touched:
-                raise ValueError(
-                    f"{type(op).__name__}: expected to share all of its parameters with another op or none, "
-                    f"got {sorted(p.name for p in again)} shared; split the op."
-                )
-            calls += [one._replace(adds=bool(again)) for one in _several(call)]
+            calls += self._each_part(op, lambda op=op: self._backward_of(op))  # type: ignore[misc]
             self._written |= self._touched
-            for root, tensor in self._sums:
-                calls.append(Call("add_gradient", (self._own_gradient(root), tensor)))
+        return calls + self._add_shares()
+
+    def _backward_of(self, op: Op) -> list[Call]:
+        calls = _several(op.backward(self))
+        # A parameter read by several ops: the first to run writes, the others add.
+        again = self._touched & self._written
+        if again and again != self._touched:
+            raise ValueError(
+                f"{type(op).__name__}: expected to share all of its parameters with another op or none, "
+                f"got {sorted(p.name for p in again)} shared; split the op."
+            )
+        sums = [Call("add_gradient", (self._own_gradient(root), tensor)) for root, tensor in self._sums]
+        return [call._replace(adds=bool(again)) for call in calls] + sums
+
+    def _add_shares(self) -> list[Call]:
+        """Add up the gradients of the parts of the batch, in their order; the parts of a parameter side by side."""
+        self._stage += 1
+        calls, count = [], len(self._parts)
+        for parameter, number in self._shares:
+            size = parameter.size
+            for part in range(count):
+                first, last = size * part // count, size * (part + 1) // count
+                if last > first:
+                    skip = first * self.itemsize
+                    own = Tensor("grads", parameter.offset * self.itemsize, (last - first,), skip=skip)
+                    share = Tensor("arena", ("share", parameter, number), (last - first,), skip=skip)
+                    calls.append(Call("add_gradient", (own, share), shard=(self._stage, part)))
         return calls
 
     def _keep_before_python(self) -> None:
@@ -394,7 +453,10 @@ class Lowering:
         last: dict[Hashable, int] = {}
         size: dict[Hashable, int] = {}
         calls = [call for section in self.sections.values() for call in section]
-        for number, call in enumerate(calls):
+        number, stage = 0, None
+        for call in calls:
+            here = None if call.shard is None else call.shard[0]
+            number, stage = number + (here is None or here != stage), here  # a stage's calls run at the same time
             for tensor in call.tensors:
                 if tensor is not None and tensor.base == "arena":
                     key = tensor.key
@@ -423,7 +485,7 @@ class Lowering:
         sections: dict[str, list[Any]] = {}
         for name, calls in self.sections.items():
             sections[name] = []
-            for call in calls:
+            for call in sorted_by_shard(calls):
                 slots: list[Any] = []
                 for tensor in call.tensors:
                     if tensor is None:
@@ -432,7 +494,7 @@ class Lowering:
                     base = bases.setdefault(tensor.base, len(bases))
                     offset = (offsets[tensor.key] if tensor.base == "arena" else tensor.key) + tensor.skip
                     slots.append((base, offset, tensor.shape, codes[tensor.dtype], tensor.repeated))
-                sections[name].append((call.kernel, tuple(slots), call.numbers, call.adds))
+                sections[name].append((call.kernel, tuple(slots), call.numbers, call.adds, call.apart, call.shard))
         return sections, tuple(bases), arena_bytes
 
     def program(self) -> Program:
@@ -441,6 +503,21 @@ class Lowering:
         shapes = tuple(self._shapes[value] for value in self._outputs)
         carried = [(offset, self._shapes[value]) for value, offset in self._places.items()]
         return Program(sections, bases, arena_bytes, self._dtype, shapes, self.training, carried, self.carry_bytes)
+
+
+def _cut_batch(batch: int, threads: int) -> list[tuple[int, int]]:
+    """Cut a batch into equal parts of whole vectors of examples; fewer of them, or one, where it is small."""
+    count = max(1, min(threads, batch // LEAST_PART))
+    ends = [round(batch * k / count / VECTOR) * VECTOR for k in range(count)] + [batch]
+    return list(itertools.pairwise(ends))
+
+
+def sorted_by_shard(calls: Sequence[Call]) -> list[Call]:
+    """Put the calls of a stage in the order of the parts of the batch; everything else stays where it is."""
+    result: list[Call] = []
+    for _, group in itertools.groupby(calls, key=lambda call: call.shard and call.shard[0]):
+        result += sorted(group, key=lambda call: call.shard or (0, 0))  # stable: the same for all that have none
+    return result
 
 
 def _several(calls: Call | list[Call]) -> list[Call]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import _backend
+from . import _backend, threads
 from ._arrays import check_count, plain
 from .generation import generate
 from .layers._base import Layer
@@ -89,6 +89,7 @@ class Net:
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self._carried: list[np.ndarray] = []  # the states of stateful layers, and the memory for the next ones
         self._carried_batch = 0
+        threads.watchers.add(self)
 
     def choose(
         self,
@@ -185,7 +186,8 @@ class Net:
         if mode == "fit" and self.optimizer is not None:  # its numbers stand in the calls, and a user may set them
             update = (self.optimizer.clipnorm, *self.optimizer.numbers())
         given = tuple(sorted((key, tuple(value)) for key, value in options.items()))
-        key = (*shapes, mode, carry, _backend.backend(), trainable, update, len(self.layers), given)
+        count = threads.current() if carry != "all" else 1
+        key = (*shapes, mode, carry, count, _backend.backend(), trainable, update, len(self.layers), given)
         with self._lock:
             program = self._programs.get(key)
             if program is None:
@@ -195,10 +197,8 @@ class Net:
                 if mode == "fit":
                     parts["optimizer"] = self.optimizer
                 graph, training = self.graph(*shapes), mode in TRAINING
-                lowering = Lowering(
-                    graph, shapes, self.dtype, training=training, wants_dx=mode == "train", carry=carry, **parts,
-                    **options,
-                )
+                parts |= {"wants_dx": mode == "train", "carry": carry, "threads": count}
+                lowering = Lowering(graph, shapes, self.dtype, training=training, **parts, **options)
                 program = self._programs[key] = lowering.program()
                 while len(self._programs) > CACHED_PROGRAMS:
                     self._programs.popitem(last=False)

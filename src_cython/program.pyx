@@ -18,6 +18,9 @@ from fastnn._compiled.kernel cimport MAX_SCALARS, MAX_TENSORS, args_t, kernel_t,
 
 from fastnn._compiled.kernel import kernel_id
 
+cdef extern from "threads.h" nogil:
+    void fastnn_parallel(void (*run)(void*, int) noexcept nogil, void* context, int n)
+
 cdef extern from "<time.h>" nogil:
     cdef struct timespec:
         long tv_sec
@@ -33,6 +36,7 @@ cdef enum:
     ALIGNMENT = 64
     MAX_FEEDS = 32
     MAX_AXES = 32   # NumPy's limit before 2.0
+    MAX_PARTS = 64  # threads
 
 
 cdef bint* selected = numpy_flag()   # the NumPy backend is chosen: nothing here may run
@@ -69,11 +73,18 @@ cdef struct call_t:
     kernel_t function # NULL: Python's, in Executor.python, or steps
     steps_t* steps
     bint adds
+    bint apart        # its parameters' gradients are apart from the model's: nothing is in them from before
     args_t args       # all but the pointers
+
+cdef struct stage_t:   # calls that one thread runs in order, beside those of the other parts of the batch
+    int n_parts
+    int first[MAX_PARTS + 1]   # of each part, and the end
 
 cdef struct section_t:
     int first
     int last
+    int n_stages      # 0: no part of it is shared out
+    stage_t* stages
     bint python       # some of its calls are Python's
     bint plain        # all of them are kernels
 
@@ -207,6 +218,30 @@ cdef void run_steps(steps_t* s, args_t* outer, args_t* args) noexcept nogil:
             s.calls[k].function(&args[k], NULL)
 
 
+# -- stages: parts of a batch, on several threads ----------------------------------------------------------------------
+
+cdef struct shares_t:
+    stage_t* stage
+    call_t* calls
+    args_t* args
+    args_t** inner
+    bint accumulate
+
+
+cdef void run_part(void* context, int part) noexcept nogil:
+    """Run one thread's calls of a stage."""
+    cdef shares_t* s = <shares_t*>context
+    cdef call_t* call
+    cdef int k
+    for k in range(s.stage.first[part], s.stage.first[part + 1]):
+        call = &s.calls[k]
+        s.args[k].accumulate = call.adds or (s.accumulate and not call.apart)
+        if call.function != NULL:
+            call.function(&s.args[k], NULL)
+        else:
+            run_steps(call.steps, &s.args[k], s.inner[k])
+
+
 # -- memory of one run ----------------------------------------------------------------------------------------------
 
 cdef class Memory:
@@ -279,9 +314,10 @@ cdef class Executor:
             self.numbers[name] = i
             self.sections[i].first = k
             self.sections[i].plain = True
-            for kernel, slots, scalars, adds in bound:
+            self.find_stages(&self.sections[i], bound)
+            for kernel, slots, scalars, adds, apart, _ in bound:
                 call = &self.calls[k]
-                call.adds = adds
+                call.adds, call.apart = adds, apart
                 if callable(kernel):
                     self.python[k] = kernel, slots
                     self.sections[self.numbers[name]].python = True
@@ -313,6 +349,36 @@ cdef class Executor:
                 k += 1
         self.first_place[n_bases] = k
 
+    cdef int find_stages(self, section_t* section, list bound) except -1:
+        """Find the stretches of calls that threads share out, and those between, which run alone."""
+        cdef list stages = []   # lists of the first calls of each part, and the end
+        cdef list ends = None
+        cdef object before = None
+        cdef int number = section.first, i, k
+        for *_, shard in bound:
+            same = ends is not None and (shard is None) == (before is None)
+            if not same or (shard is not None and shard[0] != before[0]):
+                ends = [number]
+                stages.append(ends)
+            elif shard is not None and shard[1] != before[1]:
+                ends.append(number)
+            before = shard
+            number += 1
+        for i in range(len(stages)):
+            stages[i].append(stages[i + 1][0] if i + 1 < len(stages) else number)
+        if all(shard is None for *_, shard in bound):
+            return 0
+        section.plain = False
+        section.n_stages = len(stages)
+        section.stages = <stage_t*>calloc(len(stages), sizeof(stage_t))
+        if section.stages == NULL:
+            raise MemoryError()
+        for i, ends in enumerate(stages):
+            section.stages[i].n_parts = len(ends) - 1
+            for k in range(len(ends)):
+                section.stages[i].first[k] = ends[k]
+        return 0
+
     cdef int nest(self, call_t* call, kernel, dtype) except -1:
         """Prepare a list of steps, the ``Steps`` of fastnn.ops."""
         cdef Executor inner = Executor({"steps": kernel.calls}, len(kernel.moves), 0, dtype)
@@ -338,6 +404,8 @@ cdef class Executor:
                 if self.calls[k].steps != NULL:
                     free(self.calls[k].steps.moves)
                     free(self.calls[k].steps)
+        for k in range(8):
+            free(self.sections[k].stages)
         free(self.calls)
         free(self.places)
         free(self.first_place)
@@ -399,17 +467,34 @@ cdef class Executor:
         cdef int k
         cdef args_t* args = w.args
         if not section.plain:
-            return self.walk_mixed(section, w, accumulate)
+            if section.n_stages:
+                return self.walk_stages(section, w, accumulate)
+            return self.walk_mixed(section.first, section.last, w, accumulate)
         for k in range(section.first, section.last):
             args[k].accumulate = accumulate or self.calls[k].adds
             self.calls[k].function(&args[k], NULL)
         return True
 
-    cdef bint walk_mixed(self, section_t section, Workspace w, bint accumulate) noexcept nogil:
+    cdef bint walk_stages(self, section_t section, Workspace w, bint accumulate) noexcept nogil:
+        """Share out the stages that have parts; the others run here."""
+        cdef int i
+        cdef shares_t shares
+        cdef stage_t* stage
+        shares.calls, shares.args, shares.inner, shares.accumulate = self.calls, w.args, w.inner, accumulate
+        for i in range(section.n_stages):
+            stage = &section.stages[i]
+            if stage.n_parts > 1:
+                shares.stage = stage
+                fastnn_parallel(run_part, &shares, stage.n_parts)
+            elif not self.walk_mixed(stage.first[0], stage.first[1], w, accumulate):
+                return False
+        return True
+
+    cdef bint walk_mixed(self, int first, int last, Workspace w, bint accumulate) noexcept nogil:
         cdef int k
         cdef args_t* args = w.args
-        for k in range(section.first, section.last):
-            args[k].accumulate = accumulate or self.calls[k].adds
+        for k in range(first, last):
+            args[k].accumulate = self.calls[k].adds or (accumulate and not self.calls[k].apart)
             if self.calls[k].function != NULL:
                 self.calls[k].function(&args[k], NULL)
             elif self.calls[k].steps != NULL:

@@ -1,7 +1,8 @@
 """Walk a program's calls in Python: the twin of the compiled executor.
 
-A bound call is ``(kernel, slots, numbers, adds)``; a slot is None or ``(base, byte offset, shape, dtype code,
-repeated)``, see :mod:`fastnn.program`. The kernel is a name, or a function of Python's: a user's own code, which is
+A bound call is ``(kernel, slots, numbers, adds, apart, shard)``, see ``Call`` in :mod:`fastnn.ops._base`; a slot is
+None or ``(base, byte offset, shape, dtype code, repeated)``. Calls of a shard may run beside those of the others in the
+same stage; here they run one after the other. The kernel is a name, or a function of Python's: a user's own code, which is
 called as ``function(arrays, kept, accumulate)`` with a dict of the workspace's, and may raise. It leaves for another
 call what it wants under a key of its own, and under ``"undo"`` a function to call if one of the list raises.
 """
@@ -16,8 +17,8 @@ __all__ = ["Executor", "Stepper"]
 
 KERNELS = {}
 for _family in (
-    "linear", "activation", "random", "norm", "shape", "merge", "embedding", "lstm", "rnn", "gru", "scan", "loss", "metric",
-    "optimizer",
+    "linear", "activation", "random", "norm", "shape", "merge", "embedding", "lstm", "lstm_peephole", "rnn",
+    "gru", "scan", "loss", "metric", "optimizer",
 ):  # fmt: skip
     _module = importlib.import_module(f"{__package__}.{_family}")
     KERNELS.update({name: getattr(_module, name) for name in _module.__all__})
@@ -85,12 +86,13 @@ class Executor:
         views = workspace.views.get(section)
         if views is None:
             views = workspace.views[section] = [
-                [self._view(workspace, slot) for slot in slots] for _, slots, _, _ in self.sections[section]
+                [self._view(workspace, slot) for slot in slots] for _, slots, *_ in self.sections[section]
             ]
-        for (kernel, _, numbers, adds), tensors in zip(self.sections[section], views, strict=True):
+        for (kernel, _, numbers, adds, apart, _), tensors in zip(self.sections[section], views, strict=True):
+            add = adds or (accumulate and not apart)
             if callable(kernel):
                 try:
-                    kernel(tensors, workspace.kept, adds or accumulate)
+                    kernel(tensors, workspace.kept, add)
                 except BaseException as error:  # Ctrl-C too: the compiled walk cannot do otherwise
                     workspace.error = error
                     undo = workspace.kept.pop("undo", None)
@@ -98,9 +100,9 @@ class Executor:
                         undo()
                     return False
             elif not isinstance(kernel, str):
-                self._run_steps(kernel, tensors, adds or accumulate)
+                self._run_steps(kernel, tensors, add)
             elif kernel in ADDING:
-                KERNELS[kernel](*tensors, *numbers, accumulate=adds or accumulate)
+                KERNELS[kernel](*tensors, *numbers, accumulate=add)
             else:
                 KERNELS[kernel](*tensors, *numbers)
         return True

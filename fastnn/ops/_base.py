@@ -161,7 +161,9 @@ class Call(NamedTuple):
     kernel: str | Function | Steps
     tensors: tuple[Tensor | None, ...]
     numbers: tuple[float, ...] = ()
-    adds: bool = False
+    adds: bool = False  # to the parameters' gradients, as one that wrote them came before
+    apart: bool = False  # its parameters' gradients are apart from the model's: nothing is ever in them from before
+    shard: tuple[int, int] | None = None  # stage and part of the batch, of calls that may run beside one another
 
 
 class Context(Protocol):
@@ -201,6 +203,8 @@ class Op:
     starts_lengths = False
     #: Why the op cannot run step by step, as an error's text; "" where it can: no output needs a later input.
     refuses_streams = ""
+    #: It treats the examples of a batch one by one, in training and otherwise: threads may share it out.
+    splits = (True, True)
     #: It has states: the outputs after the first are the final ones, inputs after the first start them.
     recurrent = False
     #: A recurrent op that goes on where the last batch ended.

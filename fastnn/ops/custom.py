@@ -79,6 +79,8 @@ class CustomOp(Op):
     layer: Any = None  # its output_shape, forward and backward are called
     _template: Shape | None = field(init=False, default=None)
 
+    splits = (False, False)  # a user's code may look at the whole batch, and one thread at a time runs it
+
     @property
     def name(self) -> str:
         """The layer in messages."""

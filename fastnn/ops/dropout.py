@@ -17,6 +17,8 @@ class DropoutOp(Op):
     p: float = 0.5
     number: int = 0
 
+    splits = (False, False)  # its draws are numbered over the whole batch
+
     def forward(self, context: Context) -> Call:
         """x, state -> y; outside training, where a model's output must not be its input, a copy."""
         tensors = context.value(self.inputs[0]), context.random_state(), context.value(self.output)

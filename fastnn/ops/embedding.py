@@ -18,6 +18,7 @@ class EmbeddingOp(Op):
     padding_idx: int | None = None
 
     starts_lengths = True
+    splits = (False, True)  # a part of the batch would need a gradient of the whole table
 
     def shape(self, *shapes: Shape) -> Shape:
         """(B, T) -> (B, T, D)."""

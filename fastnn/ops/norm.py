@@ -14,6 +14,8 @@ class BatchNormOp(Op):
     momentum: float = 0.1
     eps: float = 1e-5
 
+    splits = (False, True)  # its statistics are the whole batch's
+
     def forward(self, context: Context) -> Call:
         """Statistics of the batch in training, the running ones otherwise."""
         x, y = context.value(self.inputs[0]), context.value(self.output)
