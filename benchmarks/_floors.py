@@ -30,7 +30,7 @@ RECURRENT_TABLE = {
 RECURRENT_BETWEEN = {
     (B, 20, H, H): ((1.1, 1.5), (1.1, 1.5)) for B in (1, 4, 16, 50, 128) for H in (4, 10, 20, 48, 100, 160)
 }
-RECURRENT_CELLS = ("LSTM",)
+RECURRENT_CELLS = ("LSTM", "GRU", "RNN")
 
 FIGURES = {
     "dot 32 float32": Figure(10, 13),
