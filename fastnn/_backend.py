@@ -16,8 +16,8 @@ from typing import Any
 
 #: Families of kernels; each is a module in both packages.
 FAMILIES = (
-    "dot", "gemm", "linear", "activation", "random", "norm", "shape", "merge", "embedding", "lstm", "rnn", "gru", "scan",
-    "loss", "metric", "optimizer", "program",
+    "dot", "gemm", "linear", "activation", "random", "norm", "shape", "merge", "embedding", "lstm",
+    "lstm_peephole", "rnn", "gru", "scan", "loss", "metric", "optimizer", "program",
 )  # fmt: skip
 NAMES = ("compiled", "numpy")
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from _helpers import assert_close, assert_parity
+from _helpers import assert_close, assert_gradients, assert_parity
 from _op_inputs import gru_inputs, lstm_inputs, rnn_inputs
 from _op_runs import assert_agrees, cast, golden
 
@@ -106,6 +106,32 @@ def test_without_biases(backend, rng, family):
     assert_parity(gradients, {name: reference[name] for name in gradients})
 
 
+def test_peepholes(backend, rng):
+    given, dy, above = arguments("lstm", example("lstm", rng, D=2, lengths=[5, 0, 1, 3], initial=True))
+    weights = {"p": rng.standard_normal(18), "p_r": rng.standard_normal(18)}
+    saved = F.lstm(**given, **weights, training=True)[-1]
+    gradients = F.lstm_backward(dy, saved, **above)
+    assert set(gradients) == {*given, *weights} - {"lengths"}
+    names = list(gradients)
+
+    def value(*arrays):
+        y, h_n, c_n = F.lstm(**given | weights | dict(zip(names, arrays, strict=True)))
+        return np.vdot(y, dy) + np.vdot(h_n, above["dh_n"]) + np.vdot(c_n, above["dc_n"])
+
+    every = given | weights
+    assert_gradients(value, [every[n] for n in names], [gradients[n] for n in names], names=names, limit=20, rng=rng)
+    # Those of one direction alone: the other's are 0.
+    some = F.lstm(**given, p=weights["p"])
+    assert_parity(some, F.lstm(**given, p=weights["p"], p_r=np.zeros(18)))
+    # Zeros are no peepholes.
+    assert_parity(F.lstm(**given, p=np.zeros(18)), F.lstm(**given))
+    one = {name: array for name, array in given.items() if not name.endswith("_r") and name not in ("h0", "c0", "x")}
+    del one["lengths"]
+    x, h, c = given["x"][:, 0], given["h0"][:, :6].copy(), given["c0"][:, :6].copy()
+    y, _, c_n = F.lstm(x[:, None], h0=h, c0=c, p=weights["p"], **one)
+    assert_parity(F.lstm_step(x, h, c, p=weights["p"], **one), (y[:, 0], c_n))
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_one_forward_serves_several_backwards_on_its_own_backend(compiled_core, rng, family):
     given, dy, above = arguments(family, example(family, rng, lengths=[5, 0, 1, 3]))
@@ -174,6 +200,8 @@ REFUSED = [
     (lambda: lstm(w_hh=np.ones((16, 4))), ValueError, r"w_hh: expected shape \(H, 4 H\) = \(4, 16\), got \(16, 4\); P"),
     (lambda: lstm(w_hh=np.ones((4, 12))), ValueError, r"w_hh: expected shape \(H, 4 H\) = \(4, 16\), got \(4, 12\)\."),
     (lambda: lstm(b=np.ones(4)), ValueError, r"b: expected shape \(4 H,\) = \(16,\), got \(4,\)"),
+    (lambda: lstm(p=np.ones(4)), ValueError, r"p: expected shape \(3 H,\) = \(12,\), got \(4,\)"),
+    (lambda: F.gru_backward(None, lstm(p=np.ones(12), training=True)[-1]), TypeError, r"got that of lstm\(\)"),
     (lambda: lstm(h0=np.ones((1, 4))), ValueError, r"h0: expected shape \(B, D H\) = \(2, 4\), got \(1, 4\)"),
     (lambda: lstm(c0=np.ones((2, 1, 4))), ValueError, r"c0: expected a matrix \(2-D array\), got shape \(2, 1, 4\)"),
     (lambda: lstm(w_ih_r=np.ones((3, 16))), ValueError,

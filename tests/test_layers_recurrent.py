@@ -147,6 +147,31 @@ def test_the_older_form_of_gru_refuses_weights_of_the_newer_one():
     np.testing.assert_array_equal(layer.b, [0.25] * 8 + [0] * 4)
 
 
+def test_peepholes(backend, rng):
+    """Two layers of two directions: 0 at first, kept apart from what PyTorch knows, trained."""
+    options = {"num_layers": 2, "bidirectional": True, "return_sequences": False}
+    layer, plain = fnn.LSTM(3, 4, peepholes=True, **options), fnn.LSTM(3, 4, **options)
+    net, other = (fnn.Sequential(some, dtype="float64", seed=0) for some in (layer, plain))
+    x, dy = rng.standard_normal((3, 5, 3)), rng.standard_normal((3, 8))
+    assert_close(net.predict(x), other.predict(x), 1e-12)
+    own = {name: array for name, array in layer.state_dict().items() if name.startswith("peephole")}
+    assert list(own) == ["peephole_l0", "peephole_l0_reverse", "peephole_l1", "peephole_l1_reverse"]
+    assert {array.shape for array in own.values()} == {(12,)}
+    arrays = {name: rng.standard_normal(array.shape) for name, array in own.items()}
+    layer.load_state_dict({**layer.state_dict(), **arrays})
+    np.testing.assert_array_equal(layer.p_l1_r, arrays["peephole_l1_reverse"])
+    net.forward(x, training=True)
+    net.zero_grad()
+    dx = net.backward(dy)
+    grads, params = net.vectors.grads.copy(), net.vectors.params.copy()
+
+    def value(x, params):
+        net.vectors.params[...] = params
+        return np.vdot(net.predict(x), dy)
+
+    assert_gradients(value, [x, params], [dx, grads], names=["x", "params"], limit=60, rng=rng)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_first_numbers(kind):
     layer = layer_of(kind, 5, 8, 2, bidirectional=True, learned_state=True)
@@ -345,7 +370,7 @@ OPTIONS = [
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("kind", KINDS)
 def test_options_survive_files_and_copies(backend, rng, tmp_path, kind, options):
-    own = {"RNN": {"activation": "sigmoid"}, "GRU": {"reset_after": False}, "LSTM": {}}[kind]
+    own = {"RNN": {"activation": "sigmoid"}, "GRU": {"reset_after": False}, "LSTM": {"peepholes": True}}[kind]
     layer = layer_of(kind, 3, 4, **options, **own)
     assert repr(eval(repr(layer), vars(fnn))) == repr(layer)
     assert all(layer.config[name] == value for name, value in (options | own).items())

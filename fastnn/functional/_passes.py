@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from .. import _arrays, _backend
 from ..ops._recurrent import RecurrentOp
 from ..ops.gru import GRUOp
-from ..ops.lstm import LSTMOp
+from ..ops.lstm import LSTMOp, LSTMPeepholeOp
 from ..ops.rnn import RNNOp
 
 Array = NDArray[Any]
 
 #: Columns of a weight for each unit.
-GATES: dict[type[RecurrentOp], int] = {RNNOp: 1, GRUOp: 3, LSTMOp: 4}
+GATES: dict[type[RecurrentOp], int] = {RNNOp: 1, GRUOp: 3, LSTMOp: 4, LSTMPeepholeOp: 4}
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,13 @@ def _weights(
             f"x and w_hh: expected at least one feature and one unit, got shapes {x.shape} and {w_hh.shape}."
         )
     columns = f"{gates} H" if gates > 1 else "H"
-    letters = {"w_ih": f"(I, {columns})", "w_hh": f"(H, {columns})", "b": f"({columns},)", "b_hn": "(H,)"}
-    shapes: dict[str, tuple[int, ...]] = {
-        "w_ih": (I, gates * H), "w_hh": (H, gates * H), "b": (gates * H,), "b_hn": (H,)
-    }  # fmt: skip
+    shapes: dict[str, tuple[str, tuple[int, ...]]] = {
+        "w_ih": (f"(I, {columns})", (I, gates * H)),
+        "w_hh": (f"(H, {columns})", (H, gates * H)),
+        "b": (f"({columns},)", (gates * H,)),
+        "b_hn": ("(H,)", (H,)),
+        "p": ("(3 H,)", (3 * H,)),
+    }
     reverse = [name for name in given if name.endswith("_r") and given[name] is not None]
     checked: dict[str, Array | None] = {}
     for suffix in ("", "_r"):
@@ -70,7 +73,7 @@ def _weights(
             full = name + suffix
             array = given.get(full)
             if array is not None:
-                checked[full] = _array(array, full, x, letters[name], shapes[name])
+                checked[full] = _array(array, full, x, *shapes[name])
             elif suffix and not reverse:
                 checked[full] = None
             elif name in ("w_ih", "w_hh"):
@@ -80,7 +83,7 @@ def _weights(
                 )
             else:
                 needed = op is not RNNOp and name not in absent
-                checked[full] = np.zeros(shapes[name], x.dtype) if needed else None
+                checked[full] = np.zeros(shapes[name][1], x.dtype) if needed else None
     return checked
 
 
@@ -152,8 +155,10 @@ def backward(
 ) -> dict[str, Array]:
     """Return the gradients of what was given to :func:`forward`, by the names of its arguments."""
     name = op.kernel
-    if not isinstance(saved, Saved) or saved.op is not op:
-        got = f"that of {saved.op.kernel}()" if isinstance(saved, Saved) else type(saved).__name__
+    if not isinstance(saved, Saved) or not issubclass(saved.op, op):
+        got = type(saved).__name__
+        if isinstance(saved, Saved):
+            got = f"that of {saved.op.kernel.removesuffix('_peephole')}()"
         raise TypeError(f"saved: expected what {name}(..., training=True) returned last, got {got}.")
     if dy is None and all(d is None for d in dstates.values()):
         raise ValueError(f"dy: expected a gradient of an output of {name}() at least, got None for all.")
@@ -166,16 +171,16 @@ def backward(
     above += [None if d is None else _array(d, key, x, "(B, D H)", (B, D * H)) for key, d in dstates.items()]
     states = [key for key in arrays if key.endswith("0")]
     out = {key: None if array is None else np.empty(array.shape, x.dtype) for key, array in arrays.items()}
-    _, scratch = getattr(saved.kernels, name + "_sizes")(B, T, I, H, D, True, x.itemsize)
-    getattr(saved.kernels, name + "_backward")(
+    _, scratch = getattr(saved.kernels, saved.op.kernel + "_sizes")(B, T, I, H, D, True, x.itemsize)
+    getattr(saved.kernels, saved.op.kernel + "_backward")(
         *above,
         x,
-        *(arrays[key + suffix] for suffix in ("", "_r") for key in op.read_back),
+        *(arrays[key + suffix] for suffix in ("", "_r") for key in saved.op.read_back),
         *(arrays[key] for key in states),
         saved.lengths,
         saved.memory,
         out["x"],
-        *(out[key + suffix] for suffix in ("", "_r") for key in op.names),
+        *(out[key + suffix] for suffix in ("", "_r") for key in saved.op.names),
         *(out[key] for key in states),
         np.empty(scratch, x.dtype),
         *saved.numbers,

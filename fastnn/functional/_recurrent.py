@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .. import _arrays
 from ..ops.gru import GRUOp
-from ..ops.lstm import LSTMOp
+from ..ops.lstm import LSTMOp, LSTMPeepholeOp
 from ..ops.rnn import ACTIVATIONS, RNNOp
 from ._passes import Saved, backward, forward, step
 
@@ -277,6 +277,8 @@ def lstm(
     w_ih_r: Array | None = None,
     w_hh_r: Array | None = None,
     b_r: Array | None = None,
+    p: Array | None = None,
+    p_r: Array | None = None,
     training: bool = False,
 ) -> tuple[Any, ...]:
     """Run a long short-term memory over sequences; :class:`fastnn.LSTM` has its equations.
@@ -295,6 +297,8 @@ def lstm(
         Past its length a sequence's states stand still and y is 0.
     w_ih_r, w_hh_r, b_r : array, optional
         The same for a second cell that reads the sequences from their ends; the states stand side by side.
+    p, p_r : (3H,) array, optional
+        Peepholes p_i, p_f and p_o of the two cells.
     training : bool
         Return what :func:`lstm_backward` needs as well.
 
@@ -321,12 +325,14 @@ def lstm(
     >>> y.shape, h_n.shape, bool((y[:, -1] == h_n).all())
     ((2, 5, 4), (2, 4), True)
     """
-    weights = {"w_ih": w_ih, "w_hh": w_hh, "b": b, "w_ih_r": w_ih_r, "w_hh_r": w_hh_r, "b_r": b_r}
-    return forward(LSTMOp, x, weights, {"h0": h0, "c0": c0}, lengths, training)
+    weights = {
+        "w_ih": w_ih, "w_hh": w_hh, "b": b, "p": p, "w_ih_r": w_ih_r, "w_hh_r": w_hh_r, "b_r": b_r, "p_r": p_r,
+    }  # fmt: skip
+    return forward(_lstm_op(p, p_r), x, weights, {"h0": h0, "c0": c0}, lengths, training)
 
 
 def lstm_step(
-    x: Array, h: Array, c: Array, w_ih: Array, w_hh: Array, b: Array | None = None
+    x: Array, h: Array, c: Array, w_ih: Array, w_hh: Array, b: Array | None = None, *, p: Array | None = None
 ) -> tuple[Array, Array]:
     """Run a long short-term memory for one step.
 
@@ -334,7 +340,7 @@ def lstm_step(
     ----------
     x : (B, I) array
     h, c : (B, H) array
-    w_ih, w_hh, b
+    w_ih, w_hh, b, p
         As for :func:`lstm`.
 
     Returns
@@ -350,7 +356,7 @@ def lstm_step(
     >>> h.shape, c.shape
     ((2, 4), (2, 4))
     """
-    h, c = step(LSTMOp, x, {"w_ih": w_ih, "w_hh": w_hh, "b": b}, {"h": h, "c": c})
+    h, c = step(_lstm_op(p), x, {"w_ih": w_ih, "w_hh": w_hh, "b": b, "p": p}, {"h": h, "c": c})
     return h, c
 
 
@@ -401,3 +407,8 @@ def _absent(weights: Mapping[str, Array | None], reset_after: bool) -> tuple[str
                 f"last third of {name.replace('_hn', '')}."
             )
     return ("b_hn",)
+
+
+def _lstm_op(*peepholes: Array | None) -> type[LSTMOp]:
+    """The fast cell, unless there are peepholes."""
+    return LSTMOp if all(p is None for p in peepholes) else LSTMPeepholeOp

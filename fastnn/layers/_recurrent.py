@@ -233,6 +233,8 @@ class Recurrent(Layer):
                 arrays[f"weight_{name}{theirs}"] = own[f"w_{name}"].T.copy()
             if self.bias:
                 arrays[f"bias_ih{theirs}"], arrays[f"bias_hh{theirs}"] = self.biases(own)
+            if "p" in own:
+                arrays[f"peephole{theirs}"] = own["p"].copy()
         if self.learned_state:
             arrays |= {f"{state}_0": getattr(self, f"{state}_0").copy() for state in self.states}
         return arrays
@@ -245,6 +247,8 @@ class Recurrent(Layer):
             own = {f"w_{name}": arrays[f"weight_{name}{theirs}"].T for name in ("ih", "hh")}
             if self.bias:
                 own |= self.fused(arrays["bias_ih" + theirs], arrays["bias_hh" + theirs])
+            if "peephole" + theirs in arrays:
+                own["p"] = arrays["peephole" + theirs]
             native |= {place_name(name, layer, reverse): array for name, array in own.items()}
         return native
 

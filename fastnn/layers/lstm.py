@@ -6,8 +6,8 @@ from functools import partial
 
 from .. import initializers
 from ..ops._base import Parameter, Value
-from ..ops.lstm import LSTMOp
-from ._recurrent import Recurrent, Weight, no_bias
+from ..ops.lstm import LSTMOp, LSTMPeepholeOp
+from ._recurrent import Recurrent, Weight, flag, no_bias
 
 
 class LSTM(Recurrent):
@@ -36,6 +36,9 @@ class LSTM(Recurrent):
         Start from parameters ``h_0`` and ``c_0``, the same for every sequence, 0 at first, in place of 0.
     stateful : bool
         Start each batch from the states in which the last one ended.
+    peepholes : bool
+        The gates also look at the cell: p_i c is added to i and p_f c to f, p_o times the new c to o. Slower: the fast
+        kernels are those of the cell without.
 
     Notes
     -----
@@ -45,12 +48,14 @@ class LSTM(Recurrent):
 
     Native ``w_ih`` (I, 4H), ``w_hh`` (H, 4H), ``b`` (4H,), gates in the order i, f, g, o; those of the reverse
     direction end in ``_r``, those of further layers in ``_l1``, ``_l1_r``, ... w_ih is drawn Glorot-uniform, w_hh
-    orthogonal, b is 0 but 1 for the forget gate. PyTorch's two biases are added up here.
+    orthogonal, b is 0 but 1 for the forget gate. PyTorch's two biases are added up here. With ``peepholes`` there is
+    ``p`` (3H,), p_i, p_f and p_o one after the other, 0 at first; PyTorch has none, and ``state_dict`` calls it
+    ``peephole_l0``.
 
     References
     ----------
     Hochreiter and Schmidhuber, "Long short-term memory", 1997; Gers, Schmidhuber and Cummins, "Learning to forget",
-    2000.
+    2000; with peepholes: Gers and Schmidhuber, "Recurrent nets that time and count", 2000.
 
     Examples
     --------
@@ -69,6 +74,7 @@ class LSTM(Recurrent):
     """
 
     states = ("h", "c")
+    peepholes: bool
 
     def __init__(
         self,
@@ -83,21 +89,23 @@ class LSTM(Recurrent):
         dropout: float = 0.0,
         learned_state: bool = False,
         stateful: bool = False,
+        peepholes: bool = False,
     ) -> None:
         super().__init__(
             input_size, hidden_size, num_layers, bidirectional, return_sequences, return_state, bias, dropout,
-            learned_state, stateful,
+            learned_state, stateful, peepholes=flag("LSTM", "peepholes", peepholes),
         )  # fmt: skip
 
     def weights(self, features: int) -> list[Weight]:
-        """Return w_ih, w_hh and b."""
+        """Return w_ih, w_hh, b, and perhaps p."""
         H = self.hidden_size
-        return [
+        weights: list[Weight] = [
             ("w_ih", (features, 4 * H), initializers.glorot_uniform),
             ("w_hh", (H, 4 * H), initializers.orthogonal),
             ("b", (4 * H,), partial(initializers.gate_bias, forget=1, gates=4) if self.bias else no_bias),
         ]
+        return [*weights, ("p", (3 * H,), initializers.zeros)] if self.peepholes else weights
 
     def op(self, inputs: tuple[Value, ...], parameters: dict[str, Parameter]) -> LSTMOp:
         """Return the op of one layer."""
-        return LSTMOp(inputs, parameters)
+        return (LSTMPeepholeOp if self.peepholes else LSTMOp)(inputs, parameters)

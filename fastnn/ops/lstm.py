@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ._recurrent import RecurrentOp
 
@@ -16,6 +17,15 @@ class LSTMOp(RecurrentOp):
     """
 
     kernel = "lstm"
-    names = ("w_ih", "w_hh", "b")
-    read_back = ("w_ih", "w_hh")
+    names: ClassVar[tuple[str, ...]] = ("w_ih", "w_hh", "b")
+    read_back: ClassVar[tuple[str, ...]] = ("w_ih", "w_hh")
     states = 2
+
+
+@dataclass(eq=False)
+class LSTMPeepholeOp(LSTMOp):
+    """As LSTMOp, with p (3H,): the weights with which i and f look at the cell before the step, o at that after it."""
+
+    kernel = "lstm_peephole"
+    names = ("w_ih", "w_hh", "b", "p")
+    read_back = ("w_ih", "w_hh", "p")
