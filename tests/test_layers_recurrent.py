@@ -281,6 +281,21 @@ def test_states_pass_from_an_encoder_to_a_decoder(backend, rng, kind, options):
     assert_gradients(value, [x, z, params], [dx, dz, grads], names=["x", "z", "params"], limit=20, rng=rng)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_last_state_may_be_asked_for_twice(backend, rng, kind):
+    """As y and as h_n: two arrays, whose gradients are added up."""
+    x = fnn.Input((None, 3))
+    y, h, *_ = layer_of(kind, 3, 4, return_sequences=False, return_state=True)(x)
+    twice = fnn.Model(x, [y, h], dtype="float64", seed=0)
+    once = fnn.Sequential(layer_of(kind, 3, 4, return_sequences=False), dtype="float64", seed=0)
+    batch, dy, dh = rng.standard_normal((2, 5, 3)), rng.standard_normal((2, 4)), rng.standard_normal((2, 4))
+    first, second = twice.forward(batch, training=True)
+    np.testing.assert_array_equal(first, second)
+    assert not np.may_share_memory(first, second)
+    np.testing.assert_array_equal(first, once.forward(batch, training=True))
+    assert_close(twice.backward([dy, dh]), once.backward(dy + dh), 1e-12)
+
+
 def test_states_one_by_one_or_in_a_list():
     _, decoder = coupled("LSTM")
     x, h, c = fnn.Input((None, 2)), fnn.Input((4,)), fnn.Input((4,))
