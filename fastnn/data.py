@@ -10,9 +10,10 @@ import numpy as np
 
 from ._arrays import plain
 from .lowering import spread_lengths
-from .net import Net, each
+from .net import Net
 from .ops._base import Graph, Value
 from .program import Program, numbered
+from .structure import each
 
 #: Bases of a program that hold integers; the others hold numbers of the model's dtype.
 INTEGERS = ("labels", "lengths")

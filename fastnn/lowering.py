@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from .ops._base import Call, Graph, Op, Parameter, Tensor, Value
 from .ops.custom import keep
 from .ops.dropout import DropoutOp
 from .ops.shape import CopyOp, MaskOp, RepeatOp
+from .placement import ALIGNMENT, bind, item_bytes
 from .program import Program, numbered
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from .metrics import Metric
     from .optimizers import Optimizer
 
-ALIGNMENT = 64
-ITEMSIZES = {"f8": 8, "i8": 8, "u8": 8}
 #: Numbers in one value: more than any memory holds, and so few that no kernel's sizes and strides overflow 64 bits.
 LARGEST = 1 << 40
 #: Examples that a vector holds, and that a thread must have at least to be worth waking.
@@ -137,7 +136,7 @@ class Lowering:
         self._find_needed()
 
         self._written: set[Parameter] = set()  # parameters whose gradient an op has written
-        self._touched: set[Parameter] = set()  # those of the op at hand
+        self._touched: dict[Parameter, tuple[str, Any]] = {}  # those of the op at hand, and where they stand
         self._sums: list[tuple[Value, Tensor]] = []  # gradients of the op at hand that are still to be added up
         if losses:
             self.sections = self._write_step(losses, loss_weights, metrics, optimizer, labels, weighted)
@@ -215,7 +214,7 @@ class Lowering:
         if self._part is None:
             return tensor
         first, last = self._parts[self._part]
-        size = math.prod(tensor.shape[1:]) * ITEMSIZES.get(tensor.dtype, self.itemsize)
+        size = math.prod(tensor.shape[1:]) * item_bytes(tensor, self.itemsize)
         return tensor._replace(shape=(last - first, *tensor.shape[1:]), skip=tensor.skip + first * size)
 
     def _external_base(self, kind: str, value: Value, values: list[Value]) -> Tensor:
@@ -294,11 +293,13 @@ class Lowering:
         """Where a parameter's gradient stands; None if it is not trained."""
         if parameter is None or not parameter.trainable:
             return None
-        self._touched.add(parameter)
         if self._part:  # the first part writes to the model's own
             self._shares[parameter, self._part] = None
-            return Tensor("arena", ("share", parameter, self._part), parameter.shape)
-        return Tensor("grads", parameter.offset * self.itemsize, parameter.shape)
+            tensor = Tensor("arena", ("share", parameter, self._part), parameter.shape)
+        else:
+            tensor = Tensor("grads", parameter.offset * self.itemsize, parameter.shape)
+        self._touched[parameter] = tensor.base, tensor.key
+        return tensor
 
     def lengths(self, value: Value) -> Tensor | None:
         """The lengths that travel with a value; None if all its sequences are whole."""
@@ -333,7 +334,7 @@ class Lowering:
         arrived, calls = dict(self._arrived), []
         for number in range(len(self._parts)):
             self._part, self._arrived = number, dict(arrived)
-            self._touched, self._sums = set(), []
+            self._touched, self._sums = {}, []
             calls += [call._replace(shard=(self._stage, number), apart=number > 0) for call in write()]
         self._part = None
         return calls
@@ -398,22 +399,28 @@ class Lowering:
         for op in reversed(self._ops):
             if not any(value in self._needed for value in op.outputs):
                 continue
-            self._touched, self._sums = set(), []
+            self._touched, self._sums = {}, []
             calls += self._each_part(op, lambda op=op: self._backward_of(op))  # type: ignore[misc]
-            self._written |= self._touched
+            self._written |= self._touched.keys()
         return calls + self._add_shares()
 
     def _backward_of(self, op: Op) -> list[Call]:
         calls = _several(op.backward(self))
-        # A parameter read by several ops: the first to run writes, the others add.
-        again = self._touched & self._written
-        if again and again != self._touched:
-            raise ValueError(
-                f"{type(op).__name__}: expected to share all of its parameters with another op or none, "
-                f"got {sorted(p.name for p in again)} shared; split the op."
-            )
+        # A parameter read by several ops, or by several calls of one: the first to run writes, the others add.
+        written = set(self._written)
+        for number, call in enumerate(calls):
+            places = {(tensor.base, tensor.key) for tensor in call.tensors if tensor is not None}
+            touched = {parameter for parameter, place in self._touched.items() if place in places}
+            again = touched & written
+            if again and again != touched:
+                raise ValueError(
+                    f"{type(op).__name__}: expected to share all of its parameters with another op or none, "
+                    f"got {sorted(p.name for p in again)} shared; split the op."
+                )
+            calls[number] = call._replace(adds=bool(again))
+            written |= touched
         sums = [Call("add_gradient", (self._own_gradient(root), tensor)) for root, tensor in self._sums]
-        return [call._replace(adds=bool(again)) for call in calls] + sums
+        return calls + sums
 
     def _add_shares(self) -> list[Call]:
         """Add up the gradients of the parts of the batch, in their order; the parts of a parameter side by side."""
@@ -442,60 +449,11 @@ class Lowering:
             if any(callable(call.kernel) for call in calls):
                 calls.insert(0, Call(keep, tuple(arrays)))
 
-    # -- memory -------------------------------------------------------------------------------------------------
-
-    def _bytes(self, tensor: Tensor) -> int:
-        return tensor.skip + math.prod(tensor.shape) * ITEMSIZES.get(tensor.dtype, self.itemsize)
-
-    def place(self) -> tuple[dict[Hashable, int], int]:
-        """Give every arena array an offset; two share memory only if their lifetimes do not meet."""
-        first: dict[Hashable, int] = {}
-        last: dict[Hashable, int] = {}
-        size: dict[Hashable, int] = {}
-        calls = [call for section in self.sections.values() for call in section]
-        number, stage = 0, None
-        for call in calls:
-            here = None if call.shard is None else call.shard[0]
-            number, stage = number + (here is None or here != stage), here  # a stage's calls run at the same time
-            for tensor in call.tensors:
-                if tensor is not None and tensor.base == "arena":
-                    key = tensor.key
-                    first.setdefault(key, number)
-                    last[key] = number
-                    size[key] = max(size.get(key, 0), self._bytes(tensor))
-        placed: list[tuple[int, int, int, int]] = []  # first, last, start, end
-        offsets: dict[Hashable, int] = {}
-        for key in sorted(size, key=lambda k: -size[k]):
-            start, length = 0, size[key]
-            neighbours = sorted((s, e) for f, l, s, e in placed if f <= last[key] and first[key] <= l)
-            for s, e in neighbours:
-                if start + length <= s:
-                    break
-                start = max(start, e)
-            end = start + -(-length // ALIGNMENT) * ALIGNMENT
-            placed.append((first[key], last[key], start, end))
-            offsets[key] = start
-        return offsets, max((end for *_, end in placed), default=0)
+    # -- the program ----------------------------------------------------------------------------------------------
 
     def bind(self) -> tuple[dict[str, list[Any]], tuple[str, ...], int]:
-        """Give the calls' tensors numbers and offsets; return the calls, the names of the bases, the arena's bytes."""
-        offsets, arena_bytes = self.place()
-        bases: dict[str, int] = {"arena": 0}
-        codes = {"float": 1 if self.itemsize == 8 else 0, "f8": 1, "i8": 2, "u8": 3}
-        sections: dict[str, list[Any]] = {}
-        for name, calls in self.sections.items():
-            sections[name] = []
-            for call in sorted_by_shard(calls):
-                slots: list[Any] = []
-                for tensor in call.tensors:
-                    if tensor is None:
-                        slots.append(None)
-                        continue
-                    base = bases.setdefault(tensor.base, len(bases))
-                    offset = (offsets[tensor.key] if tensor.base == "arena" else tensor.key) + tensor.skip
-                    slots.append((base, offset, tensor.shape, codes[tensor.dtype], tensor.repeated))
-                sections[name].append((call.kernel, tuple(slots), call.numbers, call.adds, call.apart, call.shard))
-        return sections, tuple(bases), arena_bytes
+        """Give the calls' tensors places; return the bound calls, the names of the bases and the arena's bytes."""
+        return bind(self.sections, self.itemsize)
 
     def program(self) -> Program:
         """Bind the calls to an executor of the backend in use."""
@@ -510,14 +468,6 @@ def _cut_batch(batch: int, threads: int) -> list[tuple[int, int]]:
     count = max(1, min(threads, batch // LEAST_PART))
     ends = [round(batch * k / count / VECTOR) * VECTOR for k in range(count)] + [batch]
     return list(itertools.pairwise(ends))
-
-
-def sorted_by_shard(calls: Sequence[Call]) -> list[Call]:
-    """Put the calls of a stage in the order of the parts of the batch; everything else stays where it is."""
-    result: list[Call] = []
-    for _, group in itertools.groupby(calls, key=lambda call: call.shard and call.shard[0]):
-        result += sorted(group, key=lambda call: call.shard or (0, 0))  # stable: the same for all that have none
-    return result
 
 
 def _several(calls: Call | list[Call]) -> list[Call]:
@@ -556,5 +506,5 @@ def spread_lengths(inputs: Sequence[Value], ops: Sequence[Op], ragged: Sequence[
                     f"{name}: expected sequences with the lengths of one input, got those of inputs {numbers}; give "
                     "lengths for one of them, and the others are taken as equally long."
                 )
-            long[op.output] = numbers[0]
+            long.update((value, numbers[0]) for value in op.outputs if len(value.shape) == 3)
     return long

@@ -5,32 +5,30 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from . import _backend, threads
 from ._arrays import check_count, plain
 from .generation import generate
 from .layers._base import Layer
-from .losses import Loss, check_lengths
+from .losses import Loss
 from .lowering import Lowering
 from .metrics import Metric
-from .ops._base import Graph, Op, Parameter, Shape
+from .ops._base import Graph, Parameter
 from .optimizers import Optimizer
 from .program import Program, numbered
 from .seeds import next_seed
 from .streaming import Stream
+from .structure import CACHED, Structure, each
 from .vectors import Vectors
 
 if TYPE_CHECKING:
     from .callbacks import History
     from .resuming import Remembered
 
-#: Programs that a model keeps, and graphs; the least recently used goes first.
-CACHED_PROGRAMS = 32
 DTYPES = ("float32", "float64")
 #: Attributes that belong to the running process: not pickled, not copied.
 RUNTIME = frozenset(
@@ -43,12 +41,8 @@ RUNTIME = frozenset(
 TRAINING = ("train", "gradient", "fit")
 
 
-class Net:
+class Net(Structure):
     """Layers in a graph, their numbers, and how they are run: what :class:`Model` and :class:`Sequential` share."""
-
-    #: Names of the inputs and outputs, for dicts of arrays and the history.
-    input_names: tuple[str, ...] = ("x",)
-    output_names: tuple[str, ...] = ("y",)
 
     def _begin(self, dtype: Any, seed: int | None) -> None:
         try:
@@ -113,58 +107,15 @@ class Net:
         """The metrics of all outputs."""
         return tuple(metric for some in self.output_metrics for metric in some)
 
-    @property
-    def n_inputs(self) -> int:
-        """Number of inputs."""
-        return len(self.input_names)
-
-    @property
-    def n_outputs(self) -> int:
-        """Number of outputs."""
-        return len(self.output_names)
-
-    @property
-    def own_parameters(self) -> list[Parameter]:
-        """The parameters and buffers of this model's layers; its vectors may hold those of others too."""
-        return list(dict.fromkeys(p for layer in self.layers for p in layer.parameters.values()))
+    def segments(self) -> np.ndarray:
+        """Return (S, 2) int64: offset and size of the stretches of the parameter vector that training may change."""
+        return self.vectors.segments(self.own_parameters)
 
     def own_part(self, vector: np.ndarray) -> np.ndarray:
         """Return a vector as long as the parameters as it would be without those of other models."""
         return self.vectors.part(vector, self.own_parameters)
 
-    def segments(self) -> np.ndarray:
-        """Return (S, 2) int64: offset and size of the stretches of the parameter vector that training may change."""
-        return self.vectors.segments(self.own_parameters)
-
-    # -- the graph, and programs for shapes ---------------------------------------------------------------
-
-    def build(self, graph: Graph, *shapes: Shape) -> None:
-        """Add inputs of these shapes, ops and outputs of the whole model to an empty graph."""
-        raise NotImplementedError  # pragma: no cover - abstract
-
-    def input_shape(self, shape: tuple[int, ...]) -> Shape:
-        """What the graph knows of an array's shape: rank and last size."""
-        return (*[None] * (len(shape) - 1), shape[-1])
-
-    def last_ops(self) -> list[Op | None]:
-        """Return for each output the op that gives it."""
-        raise NotImplementedError  # pragma: no cover - abstract
-
-    def check_shape(self, number: int, shape: tuple[int, ...], name: str) -> None:
-        """Raise ValueError if an array of this shape cannot be the input of this number."""
-        raise NotImplementedError  # pragma: no cover - abstract
-
-    def graph(self, *shapes: tuple[int, ...]) -> Graph:
-        """Return the graph for inputs of these shapes."""
-        key = tuple(self.input_shape(shape) for shape in shapes)
-        graph = self._graphs.get(key)
-        if graph is None:
-            graph = Graph()
-            self.build(graph, *key)
-            self._graphs[key] = graph
-            while len(self._graphs) > CACHED_PROGRAMS:
-                self._graphs.popitem(last=False)
-        return graph
+    # -- programs for shapes ---------------------------------------------------------------------------
 
     def program(
         self, shapes: Sequence[tuple[int, ...]], mode: str, carry: str = "stateful", **options: Any
@@ -200,7 +151,7 @@ class Net:
                 parts |= {"wants_dx": mode == "train", "carry": carry, "threads": count}
                 lowering = Lowering(graph, shapes, self.dtype, training=training, **parts, **options)
                 program = self._programs[key] = lowering.program()
-                while len(self._programs) > CACHED_PROGRAMS:
+                while len(self._programs) > CACHED:
                     self._programs.popitem(last=False)
             else:
                 self._programs.move_to_end(key)
@@ -224,68 +175,7 @@ class Net:
             "state": self.random_state,
         }
 
-    # -- input -----------------------------------------------------------------------------------------------
-
-    def check_inputs(self, x: Any, name: str = "x", count: int | None = None) -> list[np.ndarray]:
-        """Check rank, sizes and kind of the inputs and return them as arrays of their own dtypes.
-
-        Parameters
-        ----------
-        x : array_like, or a list, tuple or dict of them
-            One array for each input; a dict has the inputs' names as keys.
-        name : str
-            What messages call it.
-        count : int, optional
-            Only so many of the inputs, the first ones.
-
-        Raises
-        ------
-        TypeError
-            The numbers are not real, or several inputs are not given as a list, tuple or dict.
-        ValueError
-            Number, rank or sizes do not fit the model.
-        """
-        if not self.layers:
-            raise ValueError("expected a model with layers, got an empty one; add them with net.add(layer).")
-        given = each(x, self.input_names[:count], name)
-        arrays = []
-        for number, (label, one) in enumerate(given):
-            arrays.append(_array(one, label))
-            self.check_shape(number, arrays[-1].shape, label)
-        batch = len(arrays[0])
-        for (label, _), array in zip(given, arrays, strict=True):
-            if len(array) != batch:
-                raise ValueError(f"{label}: expected {batch} examples, as the first input has, got {len(array)}.")
-        # This raises if a layer does not take the rank.
-        graph = self.graph(*(array.shape for array in arrays)) if count is None else self.sequence_graph()
-        self.check_numbers(graph, arrays, [label for label, _ in given])
-        return arrays
-
-    @staticmethod
-    def check_numbers(graph: Graph, arrays: Sequence[np.ndarray], names: Sequence[str]) -> None:
-        """Let layers that read inputs directly look at their numbers, as an embedding at its classes."""
-        for array, value, name in zip(arrays, graph.inputs, names, strict=False):
-            for layer in graph.checks.get(value, ()):
-                layer.check_input(array, name)
-
-    def check_input_lengths(self, lengths: Any, arrays: Sequence[np.ndarray]) -> list[np.ndarray | None]:
-        """Check the lengths of ragged inputs; several inputs need a list, tuple or dict, None for one that has none.
-
-        Raises
-        ------
-        TypeError, ValueError
-            Not integers, another shape, or outside 0 to T.
-        """
-        if lengths is None:
-            return [None] * len(arrays)
-        whole = len(arrays) == self.n_inputs
-        graph = self.graph(*(array.shape for array in arrays)) if whole else self.sequence_graph()
-        checked: list[np.ndarray | None] = []
-        given = each(lengths, self.input_names[: len(arrays)], "lengths")
-        for (_, one), array, value in zip(given, arrays, graph.inputs, strict=False):
-            shape = (*array.shape, 1) if value in graph.checks else array.shape  # class numbers (B, T) are steps too
-            checked.append(None if one is None else check_lengths(one, shape))
-        return checked
+    # -- memory of a run --------------------------------------------------------------------------------------
 
     def cast(self, array: np.ndarray) -> np.ndarray:
         """Return an array as the model's dtype, C-contiguous and in native byte order; a copy only if need be."""
@@ -538,10 +428,6 @@ class Net:
         """Let stateful layers begin new sequences: their states are 0 again, and batches may have another size."""
         self._carried = []
 
-    def sequence_graph(self) -> Graph:
-        """Return the graph for inputs over time, as streams run it."""
-        raise NotImplementedError  # pragma: no cover - abstract
-
     def stream(self, batch_size: int = 1) -> Stream:
         """Begin to run the model step by step: ``step = net.stream()``, then ``y_t = step(x_t)``.
 
@@ -569,8 +455,8 @@ class Net:
         """Let a decoder answer greedily: each step reads the most probable class of the step before.
 
         The decoder is what depends on the last input; the rest of the model runs once, and reaches the decoder as
-        initial states of its recurrent layers. In training, with teacher forcing, the last input was the target one step
-        late.
+        initial states of its recurrent layers. In training, with teacher forcing, the last input was the target one
+        step late.
 
         Parameters
         ----------
@@ -598,48 +484,6 @@ class Net:
             The model has no causal decoder over classes, or the arguments do not fit it.
         """
         return generate(self, x, start, end, max_steps, lengths)
-
-
-def each(given: Any, names: Sequence[str], name: str) -> list[tuple[str, Any]]:
-    """Pair what was given for each of a model's inputs or outputs with the word that messages have for it.
-
-    Raises
-    ------
-    TypeError
-        Several are expected, and what is given is no list, tuple or dict.
-    ValueError
-        Other names, or another number of arrays.
-    """
-    if len(names) == 1:
-        return [(name, given)]
-    labels = [f"{name}[{label!r}]" for label in names] if isinstance(given, Mapping) else [
-        f"{name}[{k}]" for k in range(len(names))
-    ]
-    if isinstance(given, Mapping):
-        if set(given) != set(names):
-            raise ValueError(f"{name}: expected the keys {list(names)}, got {list(given)}.")
-        return list(zip(labels, (given[label] for label in names), strict=True))
-    if not isinstance(given, (list, tuple)):
-        raise TypeError(
-            f"{name}: expected {len(names)} of them, as a list, a tuple or a dict with the keys {list(names)}, got "
-            f"{type(given).__name__}."
-        )
-    if len(given) != len(names):
-        raise ValueError(f"{name}: expected {len(names)} of them, for {list(names)}, got {len(given)}.")
-    return list(zip(labels, given, strict=True))
-
-
-def _array(x: ArrayLike, name: str) -> np.ndarray:
-    try:
-        array = np.asarray(x)
-    except ValueError:  # NumPy's own words on lists of unequal lengths do not help much
-        raise ValueError(
-            f"{name}: expected numbers in rows of equal length, got a ragged list; "
-            "pad_sequences() makes a batch and its lengths from unequal sequences."
-        ) from None
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}.")
-    return array
 
 
 def _one_or_all(arrays: Iterable[np.ndarray]) -> Any:

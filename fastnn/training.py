@@ -13,10 +13,11 @@ from . import losses, metrics, optimizers, resuming
 from ._arrays import check_count
 from .callbacks import Callback, History
 from .data import Data, split
-from .net import Net, each
+from .net import Net
 from .passes import Batches, Examples, Slices, Stream
 from .progress import Progress
 from .running import InOrder, Interrupt, Runner, evaluator, figures, names_of, run_batch
+from .structure import each
 
 if TYPE_CHECKING:
     from .model import Model

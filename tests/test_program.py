@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastnn as fnn
-from fastnn import initializers, losses
+from fastnn import initializers, losses, placement
 from fastnn import net as net_module
+from fastnn.lowering import Lowering
 from fastnn.ops._base import Call, Graph, Op, Parameter
 from fastnn.ops.activation import ActivationOp
 from fastnn.ops.dropout import DropoutOp
@@ -23,7 +24,6 @@ from fastnn.ops.linear import LinearOp
 from fastnn.ops.lstm import LSTMOp
 from fastnn.ops.rnn import RNNOp
 from fastnn.ops.shape import RepeatOp
-from fastnn.lowering import Lowering
 from fastnn.vectors import Vectors
 
 FLOAT64 = np.dtype("float64")
@@ -258,8 +258,12 @@ def test_the_padding_is_masked_once(ragged):
 # -- the arena -------------------------------------------------------------------------------------
 
 
-def assert_no_two_live_arrays_share_bytes(lowering):
-    offsets, total = lowering.place()
+def place_of(lowering):
+    return placement.place(lowering.sections, lowering.itemsize)
+
+
+def assert_no_two_live_arrays_share_bytes(lowering, place=place_of):
+    offsets, total = place(lowering)
     spans = {}
     calls = [call for section in lowering.sections.values() for call in section]
     for number, call in enumerate(calls):
@@ -321,14 +325,13 @@ def test_no_two_live_arrays_share_bytes(kinds, ragged):
 def test_the_check_of_lifetimes_can_fail():
     lowering = lowered(addition_net(), (3, 4, 3), training=True, wants_dx=True)
     assert assert_no_two_live_arrays_share_bytes(lowering) > 10
-    lowering.place = lambda: (dict.fromkeys(Lowering.place(lowering)[0], 0), 10**6)
     with pytest.raises(AssertionError):
-        assert_no_two_live_arrays_share_bytes(lowering)
+        assert_no_two_live_arrays_share_bytes(lowering, lambda _: (dict.fromkeys(place_of(lowering)[0], 0), 10**6))
 
 
 def test_memory_is_used_again():
     net = fnn.Sequential(*(fnn.Linear(8, 8) for _ in range(20)), seed=0)
-    _, total = lowered(net, (64, 8), training=False).place()
+    _, total = place_of(lowered(net, (64, 8), training=False))
     assert total <= 2 * 64 * 8 * 4  # twenty activations, of which two live at a time
 
 
@@ -371,19 +374,19 @@ def test_a_thousand_shapes_do_not_grow_memory(backend, rng):
     sizes = []
     for k, (b, t) in enumerate(shapes):
         y = net.predict(np.ascontiguousarray(x[:b, :t]))
-        assert len(net._programs) <= net_module.CACHED_PROGRAMS
+        assert len(net._programs) <= net_module.CACHED
         if k % 97 == 0:
             assert_parity(y, np.ascontiguousarray(whole[:b, :t]))  # each shape is right, not only small
         if k in (299, 999):
             gc.collect()
             sizes.append(resident())
-    assert len(net._programs) == net_module.CACHED_PROGRAMS
+    assert len(net._programs) == net_module.CACHED
     # A program with its arena takes about 20 kB: 700 of them would be 14 MB.
     assert sizes[1] < sizes[0] + 3_000_000
 
 
 def test_the_least_recently_used_program_goes_first(monkeypatch):
-    monkeypatch.setattr(net_module, "CACHED_PROGRAMS", 2)
+    monkeypatch.setattr(net_module, "CACHED", 2)
     net = fnn.Sequential(fnn.Linear(2, 2), seed=0)
     a, _ = net.program([(1, 2)], "predict"), net.program([(2, 2)], "predict")
     assert net.program([(1, 2)], "predict") is a  # used again: now the youngest
