@@ -1,10 +1,12 @@
 """What the README and the guides show runs, prints what they say, and names what exists.
 
 Every ```python block of a document is run, in order, in one namespace and an empty folder. A ```text block right after
-one is what it prints. ``<!-- not run: reason -->`` on the line above a block leaves it out.
+one is what it prints. ``<!-- not run: reason -->`` on the line above a block leaves it out, ``<!-- needs: module -->``
+where there is no such module.
 """
 
 import contextlib
+import importlib.util
 import io
 import re
 from pathlib import Path
@@ -18,7 +20,9 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: Documents whose blocks other tests stand for.
 ELSEWHERE = {"cython.md": "its cells need a notebook; tests/test_cython_api.py compiles such modules"}
 BLOCK = re.compile(
-    r"^(?P<skip><!-- not run: .+ -->\n)?```python\n(?P<code>.*?)^```\n(\n?```text\n(?P<shown>.*?)^```$)?", re.M | re.S
+    r"^(<!-- (?P<skip>not run: .+|needs: (?P<needs>\w+)) -->\n)?```python\n(?P<code>.*?)^```\n"
+    r"(\n?```text\n(?P<shown>.*?)^```$)?",
+    re.M | re.S,
 )
 #: Settings of the tests and the benchmarks, which their own documents describe.
 NOT_FOR_USERS = {"FASTNN_TEST_SEED", "FASTNN_BENCH_QUICK"}
@@ -34,7 +38,7 @@ def test_blocks_run(document, backend, tmp_path, monkeypatch):
     text = document.read_text()
     namespace = {"__name__": "__main__"}
     for match in BLOCK.finditer(text):
-        if match["skip"]:
+        if match["skip"] and (match["needs"] is None or importlib.util.find_spec(match["needs"]) is None):
             continue
         line = text.count("\n", 0, match.start("code"))
         printed = io.StringIO()
