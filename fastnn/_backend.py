@@ -149,6 +149,11 @@ def product_policy() -> str:
     return str(importlib.import_module("fastnn._compiled.linear").product_policy())
 
 
+def threads_available() -> bool:
+    """Return whether the backend in use runs the parts of a batch side by side."""
+    return _name == "compiled" and bool(importlib.import_module("fastnn._compiled.program").threads_available())
+
+
 def reason() -> str:
     """Return why the backend in use was chosen, in words."""
     return _reason

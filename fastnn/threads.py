@@ -57,9 +57,11 @@ def set_num_threads(n: int) -> None:
     """
     global _count
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
-        raise TypeError(f"set_num_threads: expected an integer, got {n!r}.")
+        raise TypeError(f"set_num_threads: expected an integer, as in set_num_threads(2), got {n!r}.")
     if not 1 <= n <= MOST:
-        raise ValueError(f"set_num_threads: expected a number from 1 to {MOST}, got {n}.")
+        raise ValueError(
+            f"set_num_threads: expected a number from 1 to {MOST}, got {n}; os.cpu_count() is the most that helps."
+        )
     _count = int(n)
     for watcher in list(watchers):
         watcher.forget_programs()

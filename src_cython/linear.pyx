@@ -1,13 +1,26 @@
 """Affine map, forward and backward, and the matrix product that chooses between the own one and the BLAS."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memcpy
 
 from blas cimport gemm
 from fastnn._compiled.kernel cimport args_t, launch, register
 from fastnn._compiled.simd cimport leaf, leaf_t
 
+cdef extern from "blas_hold.h" nogil:
+    int fastnn_hold_with(void* get, void* set)
+    void fastnn_hold()
+    void fastnn_let_go()
+
 __all__ = ["linear_backward", "linear_forward"]
+
+
+cdef inline void blas_gemm(bint trans_a, bint trans_b, int64_t m, int64_t n, int64_t k, const floating* a, int64_t lda,
+                           const floating* b, int64_t ldb, floating beta, floating* c, int64_t ldc) noexcept nogil:
+    """C = op(A) op(B) + beta C by the BLAS, in this thread alone."""
+    fastnn_hold()
+    gemm[floating](trans_a, trans_b, m, n, k, 1, a, lda, b, ldb, beta, c, ldc)
+    fastnn_let_go()
 
 
 cdef void product(int64_t m, int64_t n, int64_t k, const floating* a, int64_t a_row, int64_t a_col, const floating* b,
@@ -25,8 +38,8 @@ cdef void product(int64_t m, int64_t n, int64_t k, const floating* a, int64_t a_
                 memcpy(c + i * ldc, bias, n * sizeof(floating))
     # A stored (k, m), its rows a_col apart, is the transposed one. The BLAS refuses, with a line on stderr and without
     # computing, rows closer than they are long, which the single row of a column's transpose has here.
-    gemm[floating](a_col != 1, False, m, n, k, 1, a, max(a_row, k) if a_col == 1 else max(a_col, m), b, ldb,
-                   1 if accumulate or bias != NULL else 0, c, ldc)
+    blas_gemm[floating](a_col != 1, False, m, n, k, a, max(a_row, k) if a_col == 1 else max(a_col, m), b, ldb,
+                        1 if accumulate or bias != NULL else 0, c, ldc)
 
 
 cdef void _linear_forward(args_t* a, floating* _) noexcept nogil:
@@ -50,7 +63,7 @@ cdef void _linear_backward(args_t* a, floating* _) noexcept nogil:
     cdef const leaf_t* L = leaf(sizeof(floating))
     if dx != NULL:
         if blas_pays(rows, K, N, sizeof(floating), False):
-            gemm[floating](False, True, rows, K, N, 1, dy, N, w, N, 0, dx, K)
+            blas_gemm[floating](False, True, rows, K, N, dy, N, w, N, 0, dx, K)
         elif N == 1 or K == 1:   # a vector is its own transpose
             product(rows, K, N, dy, N, 1, w, K, <const floating*>NULL, dx, K, False)
         else:
@@ -85,6 +98,14 @@ def linear_backward(dy, x, w, dx, dw, db, scratch, accumulate=False):
     with ``accumulate``. SCRATCH (K * N,).
     """
     launch(LINEAR_BACKWARD, (dy, x, w, dx, dw, db, scratch), (), accumulate)
+
+
+def hold_blas(uintptr_t get, uintptr_t set):
+    """Hand in the addresses of ``int get(void)`` and ``void set(int)``, the BLAS's number of threads; 0, 0: no hold.
+
+    Return whether products hold it at one from now on. No product may be under way.
+    """
+    return bool(fastnn_hold_with(<void*>get, <void*>set) and set)
 
 
 def product_policy():

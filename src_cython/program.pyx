@@ -20,6 +20,7 @@ from fastnn._compiled.kernel import kernel_id
 
 cdef extern from "threads.h" nogil:
     void fastnn_parallel(void (*run)(void*, int) noexcept nogil, void* context, int n)
+    int fastnn_threads_available()
 
 cdef extern from "<time.h>" nogil:
     cdef struct timespec:
@@ -240,6 +241,11 @@ cdef void run_part(void* context, int part) noexcept nogil:
             call.function(&s.args[k], NULL)
         else:
             run_steps(call.steps, &s.args[k], s.inner[k])
+
+
+def threads_available():
+    """Whether this platform has threads; without, the parts of a batch run one after the other."""
+    return bool(fastnn_threads_available())
 
 
 # -- memory of one run ----------------------------------------------------------------------------------------------
