@@ -56,8 +56,7 @@ cdef struct place_t:   # one tensor of one call, in the list of those that stand
 
 cdef struct move_t:    # where one base of a list of steps stands: a tensor of the call that runs it
     int tensor
-    bint rolling       # two memories that change places with each step, else memory of its own for each
-    int64_t offset     # bytes; the step, 0 or 1, at which the first of two rolling memories serves
+    int64_t offset     # bytes
     int64_t stride     # bytes from step to step
 
 cdef struct call_t
@@ -197,7 +196,7 @@ cdef args_t* inner_args(steps_t* s) noexcept:
 
 
 cdef void run_steps(steps_t* s, args_t* outer, args_t* args) noexcept nogil:
-    """Run the list for each step; parameters' gradients are added up from the second on."""
+    """Run the list for each step."""
     cdef int i, k, b, t
     cdef char* data
     cdef move_t* move
@@ -210,12 +209,11 @@ cdef void run_steps(steps_t* s, args_t* outer, args_t* args) noexcept nogil:
                 continue
             data = <char*>outer.t[move.tensor].data if move.tensor >= 0 else NULL
             if data != NULL:
-                data += ((t + move.offset) & 1) * move.stride if move.rolling else move.offset + t * move.stride
+                data += move.offset + t * move.stride
             for k in range(s.first_place[b], s.first_place[b + 1]):
                 place = &s.places[k]
                 args[place.call].t[place.tensor].data = NULL if data == NULL else data + place.offset
         for k in range(s.n_calls):
-            args[k].accumulate = i > 0 or outer.accumulate or s.calls[k].adds
             s.calls[k].function(&args[k], NULL)
 
 
@@ -400,7 +398,7 @@ cdef class Executor:
         if s.moves == NULL:
             raise MemoryError()
         for i in range(s.n_bases):
-            s.moves[i].tensor, s.moves[i].offset, s.moves[i].stride, s.moves[i].rolling = kernel.moves[i]
+            s.moves[i].tensor, s.moves[i].offset, s.moves[i].stride = kernel.moves[i]
         return 0
 
     def __dealloc__(self):

@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from fastnn._compiled.kernel cimport args_t, launch, register
+from fastnn._compiled.simd cimport leaf
 
 __all__ = ["clear", "hold_state", "mark_live", "mask_rows", "split_held", "swap_axes"]
 
@@ -20,6 +21,9 @@ cdef void _swap_axes(args_t* a, floating* _) noexcept nogil:
     cdef const floating* x = <floating*>a.t[0].data   # IN  (B, T, F)
     cdef floating* y = <floating*>a.t[1].data         # OUT (T, B, F)
     cdef int64_t B = a.t[0].n[0], T = a.t[0].n[1], F = a.t[0].cols, b, t
+    if F == 1:
+        leaf(sizeof(floating)).transpose(x, T, B, T, y, B)
+        return
     for b in range(B):
         for t in range(T):
             memcpy(y + (t * B + b) * F, x + (b * T + t) * F, F * sizeof(floating))

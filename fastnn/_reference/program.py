@@ -100,26 +100,25 @@ class Executor:
                         undo()
                     return False
             elif not isinstance(kernel, str):
-                self._run_steps(kernel, tensors, add)
+                self._run_steps(kernel, tensors)
             elif kernel in ADDING:
                 KERNELS[kernel](*tensors, *numbers, accumulate=add)
             else:
                 KERNELS[kernel](*tensors, *numbers)
         return True
 
-    def _run_steps(self, steps, tensors, accumulate):
+    def _run_steps(self, steps, tensors):
         """Run a list of calls for each step, its memory blocks moving through the tensors of the call."""
         inner = Executor({"steps": steps.calls}, len(steps.moves), 0, self.dtype)
         flat = [None if tensor is None else tensor.reshape(-1).view(np.uint8) for tensor in tensors]
         order = range(steps.steps - 1, -1, -1) if steps.backwards else range(steps.steps)
-        for number, t in enumerate(order):
+        for t in order:
             workspace = Workspace(0)
             arrays = []
-            for tensor, offset, stride, rolling in steps.moves:
-                start = (t + offset) % 2 * stride if rolling else offset + t * stride
-                arrays.append(None if tensor < 0 or flat[tensor] is None else flat[tensor][start:])
+            for tensor, offset, stride in steps.moves:
+                arrays.append(None if tensor < 0 or flat[tensor] is None else flat[tensor][offset + t * stride :])
             workspace.arena = arrays[0]
-            inner._walk("steps", workspace, arrays, accumulate or number > 0)
+            inner._walk("steps", workspace, arrays)
 
     def entry(self, section, arrays, input, output, input_shape, output_shape):
         """Return the short way from one array to the output: a callable ``entry(x)``, or None if there is none.

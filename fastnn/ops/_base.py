@@ -118,15 +118,11 @@ class Move(NamedTuple):
         Its place among the call's tensors.
     offset, stride : int
         Bytes to the block of step 0, and from step to step.
-    rolling : bool
-        Two blocks, ``stride`` apart, that change places with each step; ``offset``, 0 or 1, is the parity of the steps
-        that use the first.
     """
 
     tensor: int
     offset: int = 0
     stride: int = 0
-    rolling: bool = False
 
 
 class Steps(NamedTuple):
@@ -141,7 +137,7 @@ class Steps(NamedTuple):
     steps : int
         T.
     backwards : bool
-        From T - 1 down to 0. Parameters' gradients are added up from the second step that runs on.
+        From T - 1 down to 0.
     """
 
     calls: list[Any]

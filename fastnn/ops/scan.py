@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ._base import Call, Context, Graph, Move, Op, Shape, Steps, Tensor, Value
+from .linear import LinearOp
+
+#: Tensors of one call, MAX_TENSORS of the compiled kernels.
+MOST_TENSORS = 32
 
 
 @dataclass(eq=False)
@@ -15,7 +19,8 @@ class ScanOp(Op):
 
     Inputs are sequences x (B, T, F), at least one, and initial states (B, H), one for each state or none for zeros.
     Outputs are sequences y (B, T, F'), and the final states (B, H). The body's inputs are (B, F) for each sequence,
-    then (B, H) for each state; its outputs (B, F') for each sequence, then the next states.
+    then (B, H) for each state; its outputs (B, F') for each sequence, then the next states. A sequence that the body does
+    not read is there for its lengths.
     """
 
     body: Graph = field(default_factory=Graph)
@@ -54,13 +59,13 @@ class ScanOp(Op):
     def forward(self, context: Context) -> list[Call]:
         """The sequences and the initial states -> the sequences and the final states."""
         run = _Run(self, context)
-        calls = [Call("swap_axes", (outside, inside)) for outside, inside in run.exchanged(run.xs)]
+        calls = [Call("swap_axes", pair) for pair in run.exchanged(run.xs)]
         starts = context.carried(self) or [context.value(value) for value in self.initial_states]
         for number, state in enumerate(run.states):
             first = state._replace(shape=run.state_shapes[number])
             calls.append(Call("copy_values", (starts[number], first)) if starts else Call("clear", (first,)))
         if run.live is not None:
-            calls.append(Call("mark_live", (context.lengths(self.inputs[0]), run.live)))
+            calls.append(Call("mark_live", (run.lengths, run.live)))
         calls.append(run.call("forward"))
         calls += [Call("swap_axes", (inside, outside)) for outside, inside in run.exchanged(run.ys)]
         for number, value in enumerate(self.final_states):
@@ -72,21 +77,25 @@ class ScanOp(Op):
     def backward(self, context: Context) -> list[Call]:
         """The outputs' gradients -> those of the sequences, of the initial states and of the parameters."""
         run = _Run(self, context)
-        for parameter in self.parameters.values():
-            context.parameter_gradient(parameter)
         run.open_gradients()
         calls = [Call("swap_axes", (outside, inside)) for outside, inside in run.exchanged(run.dys)]
         calls += [Call("clear", (inside,)) for outside, inside in run.dys if outside is None]
         for number, value in enumerate(self.final_states):
-            given, place = context.gradient(value), run.rolling(number, run.steps)
+            given, place = context.gradient(value), run.state_gradient(number, run.steps)
             calls.append(Call("clear", (place,)) if given is None else Call("copy_values", (given, place)))
+        calls += [Call("swap_axes", pair) for pair in run.turned.values()]
         calls.append(run.call("backward"))
+        calls += run.products()
         calls += [Call("swap_axes", (inside, outside)) for outside, inside in run.exchanged(run.dxs)]
+        for value, read in zip(self.flowing, run.read, strict=True):
+            dx = None if read else context.input_gradient(value)
+            if dx is not None:
+                calls.append(Call("clear", (dx,)))
         if context.carried(self) is None:
             for number, value in enumerate(self.initial_states):
                 dstate = context.input_gradient(value)
                 if dstate is not None:
-                    calls.append(Call("copy_values", (run.rolling(number, 0), dstate)))
+                    calls.append(Call("copy_values", (run.state_gradient(number, 0), dstate)))
         return calls
 
 
@@ -99,9 +108,15 @@ class _Run:
         self.itemsize = context.itemsize
         states = [value.features for value in op.body.outputs[op._given :]]
         self.state_shapes = [(self.batch, size) for size in states]
-        ragged = context.lengths(op.inputs[0]) is not None
-        self.live: Tensor | None = context.saved(op, (self.steps, self.batch), "live") if ragged else None
-        self.xs = [self._pair(context.value(v), v, f"x{k}") for k, v in enumerate(op.inputs[: op.sequences])]
+        read = {value for inner in op.body.ops for value in inner.inputs} | set(op.body.outputs)
+        self.read = [value in read for value in op.body.inputs[: op.sequences]]
+        given = [lengths for value in op.flowing if (lengths := context.lengths(value)) is not None]
+        self.lengths = given[0] if given else None
+        self.live: Tensor | None = context.saved(op, (self.steps, self.batch), "live") if given else None
+        self.xs = [
+            self._pair(context.value(value) if read else None, value, f"x{k}")
+            for k, (value, read) in enumerate(zip(op.flowing, self.read, strict=True))
+        ]
         self.ys = [self._pair(context.wanted(v), v, f"y{k}") for k, v in enumerate(op.outputs[: op._given])]
         self.states = [
             _saved(context, op, (self.steps + 1, *shape), f"s{k}") for k, shape in enumerate(self.state_shapes)
@@ -112,6 +127,11 @@ class _Run:
         ]
         self.body = context.nested(op.body, shapes)
         self._hold()
+        self.deferred: list[tuple[LinearOp, Tensor, Tensor]] = []
+        self.turned: dict[Tensor, tuple[Tensor, Tensor]] = {}
+        self.rows: dict[str, Move] = {}
+        self.row_bytes = 0
+        self._defer()
         self.sections, self.bases, self.arena_bytes = self.body.bind()
         count = self.steps if context.training else 1
         self.dxs: list[tuple[Tensor | None, Tensor]] = []
@@ -119,6 +139,7 @@ class _Run:
         self.dstates: list[Tensor] = []
         self.held: list[Tensor] = []
         self.arenas = _saved(context, op, (max(self.arena_bytes // self.itemsize, 1) * count,), "arenas")
+        self.kept = _saved(context, op, (max(self.row_bytes // self.itemsize, 1),), "rows")
 
     def _pair(self, outside: Tensor | None, value: Value, name: str) -> tuple[Tensor | None, Tensor]:
         """Memory outside and inside: the same for one example, or where nobody outside reads it the inside alone."""
@@ -158,17 +179,74 @@ class _Run:
         values = self.op.body.inputs if kind == "input" else self.op.body.outputs
         return [kind if len(values) == 1 else f"{kind}{k}" for k in range(len(values))]
 
+    def _defer(self) -> None:
+        """Take the gradients of weights out of the loop: after it they are one product over the rows of all steps.
+
+        What such a product reads, a Linear's x and dy, is then kept for all steps, unless it stands in a sequence or a
+        state anyway. In the loop remains dx = dy w^T, with w turned once, ahead of it.
+        """
+        backward = self.body.sections.get("backward", [])
+        linears = [op for op in reversed(self.op.body.ops) if isinstance(op, LinearOp)]
+        places = [number for number, call in enumerate(backward) if call.kernel == "linear_backward"]
+        names: dict[Any, str] = {}
+        for linear, number in zip(linears, places, strict=True) if backward else ():
+            dy, x, w, dx, dw, *_ = backward[number].tensors
+            assert dy is not None
+            assert x is not None
+            assert w is not None
+            if dw is not None:
+                for tensor in (dy, x):
+                    if tensor.base == "arena" and tensor.key not in names:
+                        names[tensor.key] = f"rows{len(names)}"
+                        self.rows[names[tensor.key]] = Move(0, self.row_bytes, self._size(tensor.shape))
+                        self.row_bytes += self.steps * self._size(tensor.shape)
+                self.deferred.append((linear, dy, x))
+            if w not in self.turned:
+                inputs, outputs = w.shape
+                place = _scratch(self.context, (outputs, inputs, 1))
+                self.turned[w] = w._replace(shape=(inputs, outputs, 1)), place
+            turned = Tensor(f"turned{[*self.turned].index(w)}", 0, w.shape[::-1])
+            backward[number] = Call("linear_forward", (dy, turned, None, dx))
+        for calls in self.body.sections.values():
+            for number, call in enumerate(calls):
+                moved = (t if t is None or t.key not in names else Tensor(names[t.key], 0, t.shape) for t in call.tensors)
+                calls[number] = call._replace(tensors=tuple(moved))
+        self.deferred = [
+            (linear, *(t if t.key not in names else Tensor(names[t.key], 0, t.shape) for t in pair))
+            for linear, *pair in self.deferred
+        ]
+
+    def products(self) -> list[Call]:
+        """The gradients of the loop's weights, each from the rows of all steps."""
+        calls = []
+        for linear, dy, x in self.deferred:
+            w, b = linear.parameters["w"], linear.parameters.get("b")
+            gradients = self.context.parameter_gradient(w), self.context.parameter_gradient(b)
+            tensors = self._all_rows(dy), self._all_rows(x), self.context.parameter(w), None, *gradients, None
+            calls.append(Call("linear_backward", tensors))
+        return calls
+
+    def _all_rows(self, tensor: Tensor) -> Tensor:
+        """What the body sees one step of, at all steps."""
+        memory, move = self._where(tensor.base)
+        assert memory is not None
+        batch, features = tensor.shape
+        return memory._replace(shape=(self.steps * batch, features), skip=memory.skip + move.offset)
+
     def last(self, number: int) -> Tensor:
         """A state after the last step."""
         shape = self.state_shapes[number]
         return self.states[number]._replace(shape=shape, skip=self.steps * self._size(shape))
 
     def open_gradients(self) -> None:
-        """Memory of the backward pass: the sequences' gradients, and two of each state's that change places."""
+        """Memory of the backward pass: the gradients of the sequences, and of all steps' states."""
         op, context = self.op, self.context
         self.dys = [self._gradient_pair(context.gradient(value), value) for value in op.outputs[: op._given]]
-        self.dxs = [self._gradient_pair(context.input_gradient(value), value) for value in op.inputs[: op.sequences]]
-        self.dstates = [_scratch(context, (2, *shape)) for shape in self.state_shapes]
+        self.dxs = [
+            self._gradient_pair(context.input_gradient(value) if read else None, value)
+            for value, read in zip(op.flowing, self.read, strict=True)
+        ]
+        self.dstates = [_scratch(context, (self.steps + 1, *shape)) for shape in self.state_shapes]
         self.held = [_scratch(context, shape) for shape in self.state_shapes] if self.live is not None else []
 
     def _gradient_pair(self, outside: Tensor | None, value: Value) -> tuple[Tensor | None, Tensor]:
@@ -176,10 +254,10 @@ class _Run:
             return outside, outside
         return outside, _scratch(self.context, (self.steps, self.batch, value.features))
 
-    def rolling(self, number: int, t: int) -> Tensor:
+    def state_gradient(self, number: int, t: int) -> Tensor:
         """The gradient of a state before step t."""
         shape = self.state_shapes[number]
-        return self.dstates[number]._replace(shape=shape, skip=t % 2 * self._size(shape))
+        return self.dstates[number]._replace(shape=shape, skip=t * self._size(shape))
 
     def _size(self, shape: tuple[int, ...]) -> int:
         return shape[0] * shape[1] * self.itemsize
@@ -200,6 +278,11 @@ class _Run:
         for number, base in enumerate(self.bases):
             tensor, move = self._where(base) if number in used else (None, Move(-1))
             moves.append(Move(-1) if tensor is None else move._replace(tensor=place(tensor)))
+        if len(tensors) > MOST_TENSORS:
+            raise ValueError(
+                f"Scan: expected a cell whose loop has at most {MOST_TENSORS} arrays, got {len(tensors)}; join inputs, "
+                "states or outputs into wider ones by Concat, and take them apart by Slice."
+            )
         steps = Steps(self.sections[section], tuple(moves), self.steps, section == "backward")
         return Call(steps, tuple(tensors))
 
@@ -212,8 +295,12 @@ class _Run:
             return self.live, Move(0, 0, self.batch * self.itemsize)
         if base.startswith("held"):
             return self.held[int(base.removeprefix("held"))], Move(0)
+        if base.startswith("rows"):
+            return self.kept, self.rows[base]
+        if base.startswith("turned"):
+            return [*self.turned.values()][int(base.removeprefix("turned"))][1], Move(0)
         kind = base.removeprefix("d").rstrip("0123456789")
-        if base in ("params", "grads"):
+        if base == "params":
             # The body's offsets count from the beginning of the vector of all parameters.
             return Tensor(base, 0, (max(p.offset + p.size for p in op.parameters.values()),)), Move(0)
         number = int(base.removeprefix("d").removeprefix(kind) or 0)
@@ -227,9 +314,7 @@ class _Run:
         number -= given
         size = self._size(self.state_shapes[number])
         after = kind == "output"  # the state that a step leaves stands where the next step reads it
-        if base.startswith("d"):
-            return self.dstates[number], Move(0, int(after), size, True)
-        return self.states[number], Move(0, after * size, size)
+        return (self.dstates if base.startswith("d") else self.states)[number], Move(0, after * size, size)
 
 
 def _saved(context: Context, op: Op, shape: tuple[int, ...], name: str) -> Tensor:
