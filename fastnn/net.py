@@ -83,7 +83,7 @@ class Net(Structure):
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self._carried: list[np.ndarray] = []  # the states of stateful layers, and the memory for the next ones
         self._carried_batch = 0
-        threads.watchers.add(self)
+        threads.watch(self)
 
     def choose(
         self,
@@ -164,6 +164,10 @@ class Net(Structure):
         self._pending = self._entry = self._loop = None
         for stream in self._streams:
             stream.settle()
+
+    def forget_short_ways(self) -> None:
+        """Look for the right program at the next call; other threads may be in the middle of theirs."""
+        self._entry = self._loop = None
 
     def memory(self) -> dict[str, np.ndarray | None]:
         """Return the model's arrays under the names that programs use."""
@@ -295,10 +299,11 @@ class Net(Structure):
         TypeError, ValueError
             The input does not fit the model, or the batch is empty.
         """
-        if training and lengths is None and self._loop is not None and self._loop_changes == Parameter.changes:
-            y = self._loop.forward(x)
+        loop = self._loop
+        if training and lengths is None and loop is not None and self._loop_changes == Parameter.changes:
+            y = loop.forward(x)
             if y is not None:
-                self._pending = self._loop
+                self._pending = loop
                 return y
         arrays = self.check_inputs(x)
         longs = self.check_input_lengths(lengths, arrays)

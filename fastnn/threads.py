@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from typing import Any
 
@@ -11,8 +12,14 @@ import numpy as np
 MOST = 64
 
 _count = 1
-#: Objects with ``forget_programs()``, told when the number changes.
-watchers: weakref.WeakSet[Any] = weakref.WeakSet()
+_watchers: weakref.WeakSet[Any] = weakref.WeakSet()
+_lock = threading.Lock()  # over the watchers
+
+
+def watch(net: Any) -> None:
+    """Tell an object with ``forget_short_ways()`` when the number changes."""
+    with _lock:
+        _watchers.add(net)
 
 
 def current() -> int:
@@ -39,6 +46,13 @@ def get_num_threads() -> int:
 def set_num_threads(n: int) -> None:
     """Share each batch of all models out to n threads; 1, the default, uses none but the caller's.
 
+    The batch is cut in n parts of whole vectors of examples, in the same way each time, and of at least 32 examples: a
+    smaller batch is cut in fewer parts. Layers that treat examples one by one run once for each part, side by side;
+    the gradients of the parts are added up in their order. So results for a given n are the same to the bit in every
+    run, and those for another n differ by rounding. The number holds for all models and Python threads, from their
+    next call on. Where there are no threads to be had, as on Windows and on the NumPy backend, the parts run one
+    after another.
+
     Parameters
     ----------
     n : int
@@ -62,6 +76,7 @@ def set_num_threads(n: int) -> None:
         raise ValueError(
             f"set_num_threads: expected a number from 1 to {MOST}, got {n}; os.cpu_count() is the most that helps."
         )
-    _count = int(n)
-    for watcher in list(watchers):
-        watcher.forget_programs()
+    with _lock:
+        _count = int(n)
+        for watcher in _watchers:
+            watcher.forget_short_ways()
