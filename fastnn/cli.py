@@ -165,7 +165,7 @@ def _add_eval(commands: Any) -> None:
         "questions",
         nargs="+",
         metavar="QUESTION",
-        help="such as '12 + 7' for addition and '0 1' for xor; a single - reads one question a line from stdin",
+        help="such as '12 + 7' for both additions and '0 1' for xor; a single - reads one question a line from stdin",
     )
     _runs.add_backend_argument(parser)
     parser.set_defaults(run=_eval)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["RED", "error_bars", "number_plane", "png", "save", "training_curves"]
+__all__ = ["RED", "Panel", "courses", "error_bars", "number_plane", "png", "save", "training_curves"]
 
 #: Of what went wrong, and of nothing else in these pictures.
 RED = "#c00000"
@@ -29,6 +29,9 @@ GRID = "#e3e3e3"
 DPI = 120
 #: So many wrong marks or fewer are drawn bold.
 FEW = 300
+
+#: What its x axis counts, and by label the points of each course.
+Panel = tuple[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -154,6 +157,39 @@ def _pair(axes: Axes, history: Mapping[str, Sequence[float]], name: str, label: 
             epochs = np.arange(1, len(values) + 1)
             mark = "o" if len(values) <= 10 else None
             axes.plot(epochs, values, color=tone, marker=mark, markersize=4, label=f"{label}, {what}", **style)
+
+
+def courses(panels: Mapping[str, Panel], title: str) -> Figure:
+    """Draw how figures went, from 0 up: in each panel the first as a line, the others as marks upon it.
+
+    Parameters
+    ----------
+    panels : mapping of str to Panel
+        For each panel the name of its y axis, the name of its x axis, and its courses by label.
+    title : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        matplotlib is not installed.
+    """
+    figure = _figure(6.2 * len(panels), 4)
+    figure.suptitle(title)
+    row: Any = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (name, (counted, lines)) in zip(row, panels.items(), strict=True):
+        style: dict[str, Any] = {"color": DARK, "linewidth": 1.5, "clip_on": False}  # a line at 0 is whole
+        for label, points in lines.items():
+            axes.plot(*points, label=label, **style)
+            style = {"color": "black", "linestyle": "none", "marker": "o", "markersize": 4}
+        axes.set_ylim(bottom=0)
+        axes.set(xlabel=counted, ylabel=name)
+        axes.legend(fontsize="small", frameon=False)
+        _plain(axes)
+    return figure
 
 
 def number_plane(panels: Mapping[str, tuple[np.ndarray, np.ndarray]], largest: int, title: str) -> Figure:

@@ -113,6 +113,27 @@ def test_a_training_without_a_finished_epoch_has_empty_axes(pixels):
     assert amount(image, plots.DARK) == 0
 
 
+def test_courses_have_a_line_and_marks_upon_it(pixels):
+    panels = {
+        "error": ("iteration", {"mean": ([0, 100, 200], [3.0, 2.0, 1.0]), "printed": ([0, 200], [3.1, 0.9])}),
+        "wrong": ("epoch", {"training": ([1, 2], [0.0, 0.0])}),
+    }
+    figure = plots.courses(panels, "Errors")
+    first, second = figure.axes
+    assert [(axes.get_xlabel(), axes.get_ylabel()) for axes in (first, second)] == [
+        ("iteration", "error"), ("epoch", "wrong")
+    ]  # fmt: skip
+    line, marks = first.lines
+    assert (line.get_label(), line.get_linestyle(), line.get_marker()) == ("mean", "-", "None")
+    assert (marks.get_label(), marks.get_linestyle(), marks.get_marker()) == ("printed", "None", "o")
+    assert line.get_xydata().tolist() == [[0, 3], [100, 2], [200, 1]]
+    assert marks.get_xydata().tolist() == [[0, 3.1], [200, 0.9]]
+    assert (first.get_ylim()[0], second.get_ylim()[0]) == (0, 0)
+    image = pixels(figure)
+    assert amount(image, plots.DARK) > 500
+    assert amount(image, plots.RED) == 0
+
+
 def test_bars_are_as_long_as_the_shares(pixels):
     panels = {"signs": {"+": (0, 10), "-": (5, 10), "*": (10, 10), "none": (0, 0)}, "terms": {"2": (1, 4)}}
     figure = plots.error_bars(panels, "Errors")

@@ -23,10 +23,12 @@ from fastnn.tasks._runs import BadInput
 
 __all__ = ["EXPERIMENTS", "SUMMARIES", "did_you_mean", "load", "load_experiment"]
 
-#: Name of every task and what it trains, in one line. The task ``name`` is the module ``fastnn.tasks.<name>``.
+#: Name of every task and what it trains, in one line. The task ``name`` is the module ``fastnn.tasks.<name>``, with an
+#: underscore for each hyphen.
 SUMMARIES = {
     "addition": "read equations such as '31 + 87' character by character and write the result",
     "xor": "exclusive or with a 3-4-1 sigmoid net, the smallest example",
+    "binary-addition": "add binary numbers with a 2-16-1 recurrent sigmoid net, to 32 bits",
 }
 
 #: Name of every experiment and what it finds out. The experiment ``name`` is ``fastnn.tasks.experiment_<name>``, with
@@ -67,7 +69,7 @@ def load(name: str) -> ModuleType:
     'fastnn.tasks.xor'
     """
     _check("task", name, SUMMARIES)
-    return importlib.import_module(f"fastnn.tasks.{name}")
+    return importlib.import_module(f"fastnn.tasks.{name.replace('-', '_')}")
 
 
 def load_experiment(name: str) -> ModuleType:
