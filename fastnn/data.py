@@ -96,12 +96,13 @@ class Data:
     def _given(self, kind: str, count: int) -> tuple[bool, ...]:
         return tuple(numbered(kind, k, count) in self.arrays for k in range(count))
 
-    def program(self, size: int, mode: str, weighted: bool = False) -> Program:
+    def program(self, size: int, mode: str, weighted: bool = False, carry: str = "stateful") -> Program:
         """Return the model's program for batches of this size; ``weighted`` gives weights to all outputs."""
         n, m = self.model.n_inputs, self.model.n_outputs
         return self.model.program(
             [(size, *self.arrays[numbered("input", k, n)].shape[1:]) for k in range(n)],
             mode,
+            carry,
             ragged=self._given("lengths", n),
             labels=self._given("labels", m),
             weighted=(True,) * m if weighted else self._given("weight", m),
@@ -143,6 +144,16 @@ class Data:
         """Return some of the examples: views for a slice, copies for their numbers."""
         part = copy(self)
         part.arrays = {name: array[rows] for name, array in self.arrays.items()}
+        return part
+
+    def steps(self, first: int, last: int) -> Data:
+        """Return the steps from ``first`` up to, not including, ``last`` of all sequences; all arrays have such."""
+        part = copy(self)
+        part.arrays = {
+            name: np.clip(array - first, 0, last - first) if name.startswith("lengths") else array[:, first:last]
+            for name, array in self.arrays.items()
+        }
+        part.shapes = [(min(last, steps) - first, *rest) for steps, *rest in self.shapes]
         return part
 
 

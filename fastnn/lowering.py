@@ -64,9 +64,9 @@ class Lowering:
     optimizer : Optimizer, optional
     labels, weighted : sequence of bool
         For each output: the targets are class numbers; there are weights of the examples.
-    carry : {"none", "stateful", "all"}
+    carry : {"none", "stateful", "begin", "all"}
         The recurrent ops that start from the states in the memory "carry_in", and leave theirs in "carry_out": none,
-        the stateful ones, or all.
+        the stateful ones, or all. "begin": all leave their states, and start as without it.
     threads : int
         The batch is cut into so many parts, as even as whole vectors of examples allow; ops that treat examples one by
         one are called once for each, and such calls may run beside one another. Fewer where the batch is small.
@@ -107,7 +107,8 @@ class Lowering:
         ops = leading_to(self._outputs, graph.ops, carry == "all")
         self._long = spread_lengths(self._inputs, ops, ragged)
         chosen = [op for op in ops if op.recurrent and carry != "none"]
-        self._carriers = [op for op in chosen if op.stateful or carry == "all"]
+        self._carriers = [op for op in chosen if op.stateful or carry != "stateful"]
+        self._goes_on = carry != "begin"
         states = {value for op in self._carriers for value in op.final_states}
         for number, output in enumerate(self._outputs):
             if losses:
@@ -246,7 +247,7 @@ class Lowering:
 
     def carried(self, op: Op) -> list[Tensor] | None:
         """Where the states stand that a recurrent op goes on from; None for one that starts anew."""
-        if op not in self._carriers:
+        if op not in self._carriers or not self._goes_on:
             return None
         return [self._cut(Tensor("carry_in", self._places[value], self._shapes[value])) for value in op.final_states]
 

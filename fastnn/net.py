@@ -137,7 +137,7 @@ class Net(Structure):
         if mode == "fit" and self.optimizer is not None:  # its numbers stand in the calls, and a user may set them
             update = (self.optimizer.clipnorm, *self.optimizer.numbers())
         given = tuple(sorted((key, tuple(value)) for key, value in options.items()))
-        count = threads.current() if carry != "all" else 1
+        count = threads.current()
         key = (*shapes, mode, carry, count, _backend.backend(), trainable, update, len(self.layers), given)
         with self._lock:
             program = self._programs.get(key)

@@ -14,6 +14,7 @@ import numpy as np
 
 from .data import Data
 from .running import Runner, States, accumulate_gradient, figures, run_batch, stats_of
+from .truncation import Chunks
 
 if TYPE_CHECKING:
     from .net import Net
@@ -107,10 +108,12 @@ class Batches:
         What gives the batches of an epoch.
     accumulate : int
         Batches for each update; the last update of an epoch may have fewer.
+    truncate : int, optional
+        Steps of the chunks that each batch is trained on one after the other.
     """
 
-    def __init__(self, model: Net, source: Examples | Stream, accumulate: int) -> None:
-        self.model, self.source, self.accumulate = model, source, accumulate
+    def __init__(self, model: Net, source: Examples | Stream, accumulate: int, truncate: int | None = None) -> None:
+        self.model, self.source, self.accumulate, self.truncate = model, source, accumulate, truncate
         self.at_once = 1
 
     def begin(self, first: int, count: int) -> None:
@@ -121,6 +124,7 @@ class Batches:
         self.number = 0  # of those, run already
         self.sums = np.zeros_like(stats_of(self.model))
         self.states = States()
+        self.chunks: Chunks | None = None  # of the running batch
         self.done, self.examples, self.batch = False, 0, -1
 
     @property
@@ -138,11 +142,18 @@ class Batches:
                     break
 
     def advance(self) -> np.ndarray:
-        """Run a batch, and update after the last of its group; return the epoch's figures (1, S) at its end."""
+        """Run a batch or a chunk, and update after a group's last; return the epoch's figures (1, S) at its end."""
         self.ran = bool(self.group)
         if self.ran:
             batch = self.group[self.number]
-            if len(self.group) == 1:
+            if self.truncate is not None:
+                self.chunks = self.chunks or Chunks(batch, self.truncate)
+                self.sums += self.chunks.advance()
+                if not self.chunks.done:
+                    self.ran = False  # not the whole batch
+                    return self._none
+                self.chunks = None
+            elif len(self.group) == 1:
                 self.sums += run_batch(batch, "fit", states=self.states)
             else:
                 self.sums += accumulate_gradient(self.group, self.number, self.states)
@@ -153,7 +164,12 @@ class Batches:
         if not self.ran or (self.number == len(self.group) and self.source.exhausted(self.batch + 1)):
             self.done, self.source.size = True, self.examples
             self.model.stop_training |= self.source.ended
-        return self.running()[None] if self.done and self.batch >= 0 else np.empty((0, len(self.sums)))
+        return self.running()[None] if self.done and self.batch >= 0 else self._none
+
+    @property
+    def _none(self) -> np.ndarray:
+        """The figures of no epoch."""
+        return np.empty((0, len(self.sums)))
 
     def running(self) -> np.ndarray:
         """Figures (S,) of the epoch so far."""

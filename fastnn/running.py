@@ -160,7 +160,7 @@ class Runner:
 
 
 class States:
-    """What stateful layers go on from within one pass over the examples, 0 at its start.
+    """What stateful layers go on from within one pass over the examples, 0 at its start; all in a batch of chunks.
 
     As :meth:`fastnn.net.Net.carry`, whose states outlive a call and are left alone here.
     """
@@ -218,6 +218,7 @@ def run_batch(
     shares: np.ndarray | None = None,
     accumulate: bool = False,
     states: States | Net | None = None,
+    carry: str = "stateful",
 ) -> np.ndarray:
     """Run the examples as one batch; return the sums and counts (S, 2) of the figures.
 
@@ -232,10 +233,12 @@ def run_batch(
         Add to the gradients of the parameters.
     states : States or Net, optional
         What stateful layers go on from; by itself they begin with 0.
+    carry : {"stateful", "begin", "all"}
+        The layers that do: :class:`~fastnn.lowering.Lowering` says which.
     """
     states = States() if states is None else states
     model, stats = data.model, stats_of(data.model)
-    program = data.program(len(data), mode, weighted=shares is not None)
+    program = data.program(len(data), mode, weighted=shares is not None, carry=carry)
     named = _memory(model, mode, stats)
     named |= {name: plain(array, data.dtype(name)) for name, array in data.arrays.items()}
     if shares is not None:  # they pass through the weights: no gradient need be scaled afterwards

@@ -77,6 +77,7 @@ class Trainable(Net):
         steps_per_epoch: int | None = None,
         accumulate: int = 1,
         resume: bool = False,
+        truncate: int | None = None,
     ) -> History:
         """Train on arrays, or on batches out of an iterable, for some epochs.
 
@@ -124,6 +125,11 @@ class Trainable(Net):
             the history goes on, and after :func:`fastnn.load` of a :class:`fastnn.ModelCheckpoint`'s file the callbacks
             are given what they remembered. With the same data and arguments this is bit by bit the training that was
             never broken off. A new model begins at ``initial_epoch``; a training that had been stopped early stays so.
+        truncate : int, optional
+            Truncated backpropagation through time: each batch of sequences is trained on in chunks of so many steps,
+            an update after each. Recurrent states go on from chunk to chunk, their gradients do not; the next batch
+            starts anew. The model must be causal and give an output for every step. Learned initial states have their
+            gradient from the first chunk. Callbacks are asked after whole batches.
 
         Returns
         -------
@@ -146,6 +152,7 @@ class Trainable(Net):
             callbacks=callbacks, shuffle=shuffle, lengths=lengths, validation_lengths=validation_lengths,
             validation_split=validation_split, sample_weight=sample_weight, class_weight=class_weight,
             initial_epoch=initial_epoch, steps_per_epoch=steps_per_epoch, accumulate=accumulate, resume=resume,
+            truncate=truncate,
         )  # fmt: skip
 
     def evaluate(

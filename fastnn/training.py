@@ -18,6 +18,7 @@ from .passes import Batches, Examples, Slices, Stream
 from .progress import Progress
 from .running import InOrder, Interrupt, Runner, evaluator, figures, names_of, run_batch
 from .structure import each
+from .truncation import check_chunks
 
 if TYPE_CHECKING:
     from .model import Model
@@ -141,6 +142,7 @@ def fit(
     steps_per_epoch: int | None,
     accumulate: int,
     resume: bool,
+    truncate: int | None,
 ) -> History:
     """See :meth:`fastnn.Model.fit`."""
     check_trainable(model, "fit")
@@ -148,6 +150,9 @@ def fit(
     first = check_count("initial_epoch", initial_epoch, least=0)
     size = check_count("batch_size", batch_size)
     group = check_count("accumulate", accumulate)
+    chunk = None if truncate is None else check_count("truncate", truncate)
+    if chunk is not None and group > 1:
+        raise ValueError(f"accumulate: expected 1 with truncate, which updates after each chunk, got {group}.")
     if verbose not in (0, 1, 2):
         raise ValueError(f"verbose: expected 0, 1 or 2, got {verbose!r}.")
     chosen = check_callbacks(callbacks)
@@ -181,7 +186,9 @@ def fit(
             source.weigh_classes(class_weight)
     if given is not None:
         validation = Data(model, *given, name="validation ")
-    if isinstance(source, Data) and source.stateful:
+    if isinstance(source, Data) and chunk is not None:
+        check_chunks(source)
+    elif isinstance(source, Data) and source.stateful:
         check_stateful(len(source), size, shuffle)
     names = names_of(model) + (names_of(model, "val_") if validation is not None else [])
     before = None
@@ -194,9 +201,9 @@ def fit(
     model.optimizer.attach(model)
     passes: Slices | Batches
     if isinstance(source, Stream):
-        passes = Batches(model, source, group)
-    elif source.stateful or group > 1 or any(callback.every_batch for callback in chosen):
-        passes = Batches(model, Examples(source, size, shuffle), group)
+        passes = Batches(model, source, group, chunk)
+    elif source.stateful or chunk is not None or group > 1 or any(callback.every_batch for callback in chosen):
+        passes = Batches(model, Examples(source, size, shuffle), group, chunk)
     else:
         passes = Slices(source, size, shuffle, SLICE_SECONDS, ORDER_ROWS)
     checker = None if validation is None else evaluator(validation, max(size, 256))
