@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from collections.abc import Hashable, Mapping, Sequence
@@ -49,19 +50,19 @@ def place(sections: Mapping[str, Sequence[Call]], itemsize: int) -> tuple[dict[H
                 last[key] = number
                 end = tensor.skip + math.prod(tensor.shape) * item_bytes(tensor, itemsize)
                 size[key] = max(size.get(key, 0), end)
-    placed: list[tuple[int, int, int, int]] = []  # first, last, start, end
+    placed: list[tuple[int, int, int, int]] = []  # start, end, first, last, in the order of the starts
     offsets: dict[Hashable, int] = {}
     for key in sorted(size, key=lambda k: -size[k]):
         start, length = 0, size[key]
-        neighbours = sorted((s, e) for f, l, s, e in placed if f <= last[key] and first[key] <= l)
-        for s, e in neighbours:
-            if start + length <= s:
-                break
-            start = max(start, e)
+        for s, e, f, l in placed:
+            if f <= last[key] and first[key] <= l:
+                if start + length <= s:
+                    break
+                start = max(start, e)
         end = start + -(-length // ALIGNMENT) * ALIGNMENT
-        placed.append((first[key], last[key], start, end))
+        bisect.insort(placed, (start, end, first[key], last[key]))
         offsets[key] = start
-    return offsets, max((end for *_, end in placed), default=0)
+    return offsets, max((end for _, end, *_ in placed), default=0)
 
 
 def bind(
