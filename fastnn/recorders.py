@@ -108,8 +108,9 @@ class ModelCheckpoint(Monitor):
         """Nothing is forgotten: the best of several calls of ``fit`` is the best of all."""
 
     def state(self) -> dict[str, Any]:
-        """Return the best figure so far, and the files that stand."""
-        return {**super().state(), "files": list(self.files)}
+        """Return the best figure so far, and the files that stand; nothing where neither matters."""
+        matters = self.save_best_only or self.keep is not None
+        return {**super().state(), "files": list(self.files)} if matters else {}
 
     def set_state(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
         """Go on from a ``state``."""

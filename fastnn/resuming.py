@@ -29,11 +29,7 @@ class Remembered(NamedTuple):
 
 def remembering(callbacks: Sequence[Callback]) -> list[Callback]:
     """Return those of the callbacks that have something to remember."""
-    return [
-        callback
-        for callback in callbacks
-        if type(callback).state is not Callback.state or type(callback).arrays is not Callback.arrays
-    ]
+    return [callback for callback in callbacks if callback.state() or callback.arrays()]
 
 
 def remember(callbacks: Sequence[Callback]) -> tuple[Remembered, ...]:

@@ -276,7 +276,7 @@ def test_ctrl_c_saves_what_was_reached(environment, tmp_path):
     )
     try:
         deadline = time.monotonic() + 100
-        while not (tmp_path / "model.safetensors").exists():
+        while not (tmp_path / "checkpoint.safetensors").exists():
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline, "no epoch ended within 100 s"
             time.sleep(0.05)
@@ -294,7 +294,8 @@ def test_ctrl_c_saves_what_was_reached(environment, tmp_path):
     model = fnn.load(tmp_path / "model.safetensors")
     score = addition.Score.of(model, addition.draw_pairs(2000).test)
     assert score.char_accuracy == pytest.approx(metrics["char_accuracy"], abs=1e-3)
-    assert sorted(os.listdir(tmp_path)) == ["accuracy.png", "errors.png", "metrics.json", "model.safetensors"]
+    names = ["accuracy.png", "checkpoint.safetensors", "errors.png", "metrics.json", "model.safetensors"]
+    assert sorted(os.listdir(tmp_path)) == names
 
 
 # Asking a model

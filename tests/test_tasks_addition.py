@@ -15,6 +15,7 @@ from fastnn.tasks._runs import BadInput, Printer
 from fastnn.tasks.addition import Problem, Sizes
 
 KEYS = {
+    "options",
     "task",
     "seed",
     "config",

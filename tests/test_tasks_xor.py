@@ -71,7 +71,8 @@ def test_metrics_and_answers_describe_the_saved_net(backend, tmp_path, capsys):
     out = capsys.readouterr().out
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert set(metrics) == {
-        "task", "seed", "config", "backend", "epochs", "interrupted", "seconds", "mean_error", "errors", "answers"
+        "task", "seed", "config", "backend", "epochs", "interrupted", "seconds", "mean_error", "errors", "answers",
+        "options",
     }  # fmt: skip
     assert metrics["task"] == "xor"
     assert metrics["config"] == {"iterations": 2000, "lr": 0.5}

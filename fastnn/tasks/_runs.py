@@ -1,4 +1,4 @@
-"""What all training commands share: options, printing, the output folder, the best model, exit codes."""
+"""What all training commands share: options, printing, the output folder, going on with a run, exit codes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import math
 import os
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,9 @@ DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
 
 MODEL_FILE = "model.safetensors"
 METRICS_FILE = "metrics.json"
+CHECKPOINT_FILE = "checkpoint.safetensors"
+#: Options that decide nothing of a result.
+FREE_OPTIONS = frozenset(("command", "task", "run", "out", "quiet", "resume", "backend"))
 
 
 class BadInput(ValueError):
@@ -78,6 +82,11 @@ def add_common_arguments(parser: argparse.ArgumentParser, task: str, seed: int) 
         default=Path("runs") / task,
         metavar="DIR",
         help=f"folder for {MODEL_FILE} and {METRICS_FILE}, made where it is missing (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in the output folder, broken off by Ctrl-C or worse; its options have to be the same",
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     add_backend_argument(parser)
@@ -219,18 +228,20 @@ class OutputFolder:
         self.path = Path(path)
         self.model = self.path / MODEL_FILE
         self.metrics = self.path / METRICS_FILE
-        with self._told("write there", "; choose another folder with --out DIR"):
+        self.checkpoint = self.path / CHECKPOINT_FILE
+        with self.told("write there", "; choose another folder with --out DIR"):
             self.path.mkdir(parents=True, exist_ok=True)
             # Permission bits do not tell: a read-only mount, a full disk and a remote folder only show by trying.
             with tempfile.TemporaryFile(dir=self.path) as file:
                 file.write(b"\0")
                 file.flush()
-        for result in (self.model, self.metrics):
+        for result in (self.model, self.metrics, self.checkpoint):
             if result.is_dir():
                 raise BadInput(f"--out {self.path}: {result.name} is a folder there; remove it or choose another.")
 
     @contextlib.contextmanager
-    def _told(self, what: str, cure: str = "") -> Iterator[None]:
+    def told(self, what: str, cure: str = "") -> Iterator[None]:
+        """Turn an OSError into the one line of a command."""
         try:
             yield
         except OSError as error:
@@ -238,7 +249,7 @@ class OutputFolder:
 
     def save_model(self, model: Any, metadata: Mapping[str, str]) -> None:
         """Write the model, whole or not at all, with ``metadata`` for ``fastnn eval``."""
-        with self._told(f"write {MODEL_FILE}"):
+        with self.told(f"write {MODEL_FILE}"):
             model.save(self.model, metadata=dict(metadata))
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
@@ -248,8 +259,157 @@ class OutputFolder:
 
     def write(self, name: str, content: bytes) -> None:
         """Write another file, whole or not at all."""
-        with self._told(f"write {name}"):
+        with self.told(f"write {name}"):
             write_atomically(self.path / name, content)
+
+
+class Run:
+    """A run of a training command that goes on where it was broken off, if that is asked for.
+
+    While it trains, the folder holds a checkpoint that goes with the options of the run. A run that has come to its end
+    leaves none, and its ``metrics.json`` has the options.
+
+    Parameters
+    ----------
+    task : str
+    args : argparse.Namespace
+        All options of the command.
+    folder : OutputFolder
+    say : Printer
+
+    Attributes
+    ----------
+    model : fastnn.Sequential or None
+        As it stood at the last checkpoint; None where the run begins.
+    notes : dict
+        What the task has written down, in words for JSON; kept in the checkpoints.
+    finished : bool
+        Whether the run in the folder has come to its end.
+
+    Raises
+    ------
+    BadInput
+        The run in the folder is one with other options, or its files cannot be read.
+    """
+
+    def __init__(self, task: str, args: argparse.Namespace, folder: OutputFolder, say: Printer) -> None:
+        self.task, self.folder = task, folder
+        options = {key: value for key, value in vars(args).items() if key not in FREE_OPTIONS}
+        self.options: dict[str, Any] = json.loads(json.dumps({**options, "backend": fnn.backend()}))
+        self.model: Any = None
+        self.notes: dict[str, Any] = {}
+        self.finished = False
+        self._spent = {"seconds": 0.0, "cpu_seconds": 0.0}  # by the processes before this one
+        self._began = time.perf_counter()
+        self._trains_since: float | None = None
+        if not args.resume:
+            with folder.told(f"remove {CHECKPOINT_FILE}"):
+                folder.checkpoint.unlink(missing_ok=True)
+        elif folder.checkpoint.exists():
+            self._take_up()
+            say(f"Going on with the run in {folder.path}.")
+        else:
+            self.finished = self._is_finished()
+            if self.finished:
+                say(f"The run in {folder.path} has come to its end: there is nothing to go on with.")
+            else:
+                say(f"There is no {CHECKPOINT_FILE} in {folder.path}: the training begins anew.")
+
+    def _take_up(self) -> None:
+        path = self.folder.checkpoint
+        with self.folder.told(f"read {CHECKPOINT_FILE}"):
+            try:
+                model = fnn.load(path)
+            except ValueError as error:
+                raise BadInput(f"--resume: {error}") from error  # names the file itself
+        try:
+            found = json.loads(model.metadata["run"])
+            self._compare(found["options"], found["task"])
+            self.notes, self._spent = dict(found["notes"]), {key: float(found[key]) for key in self._spent}
+        except BadInput:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadInput(f"--resume: {path}: not the checkpoint of a training command.") from error
+        self.model, model.metadata = model, {}
+
+    def _is_finished(self) -> bool:
+        """Whether the folder has the results of a run that ended; those of one with other options are refused."""
+        try:
+            found = json.loads(self.folder.metrics.read_bytes())
+            interrupted, options, task = found["interrupted"], found["options"], found["task"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False  # none, or not ours
+        if not interrupted:
+            self._compare(options, task)
+        return not interrupted
+
+    def _compare(self, found: Mapping[str, Any], task: str) -> None:
+        """Raise BadInput unless the run in the folder is the one that is asked for."""
+        differing = [
+            f"{_option(key, found.get(key))} and not {_option(key, value)}"
+            for key, value in self.options.items()
+            if found.get(key) != value
+        ]
+        if task != self.task:
+            differing = [f"the task {task} and not {self.task}"]
+        if differing:
+            raise BadInput(
+                f"--resume: the run in {self.folder.path} was made with {', '.join(differing)}; give the same options, "
+                "choose another folder with --out DIR, or leave --resume out to begin anew."
+            )
+
+    def training_begins(self) -> None:
+        """Take the processor's time from now on for that of the training."""
+        self._trains_since = time.process_time()
+
+    def spent(self) -> dict[str, float]:
+        """Return the seconds of the whole run so far, and the processor's of its training, over all its processes."""
+        training = 0.0 if self._trains_since is None else time.process_time() - self._trains_since
+        return {
+            "seconds": self._spent["seconds"] + time.perf_counter() - self._began,
+            "cpu_seconds": self._spent["cpu_seconds"] + training,
+        }
+
+    def metadata(self) -> dict[str, str]:
+        """Return what stands in a checkpoint beside the model and its training."""
+        run = {"task": self.task, "options": self.options, "notes": self.notes, **self.spent()}
+        return {"run": json.dumps(run)}
+
+    def save(self, model: Any) -> None:
+        """Write a checkpoint between two trainings."""
+        with self.folder.told(f"write {CHECKPOINT_FILE}"):
+            model.save(self.folder.checkpoint, self.metadata())
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Write ``metrics.json``, with the options."""
+        self.folder.write_metrics({**metrics, "options": self.options})
+
+    def finish(self) -> None:
+        """Take the checkpoint away, once all results are there."""
+        with self.folder.told(f"remove {CHECKPOINT_FILE}"):
+            self.folder.checkpoint.unlink(missing_ok=True)
+
+
+def _option(key: str, value: Any) -> str:
+    """Return an option as a person would write it."""
+    name = "--" + key.replace("_", "-")
+    if value is None or value is False:
+        return f"without {name}"
+    return name if value is True else f"{name} {value}"
+
+
+class Checkpoints(fnn.ModelCheckpoint):
+    """Write the run's checkpoint after each epoch."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(str(run.folder.checkpoint).replace("{", "{{").replace("}", "}}"))
+        self.run = run
+
+    def write(self, path: Path) -> None:
+        """Write it."""
+        self.metadata = self.run.metadata()
+        with self.run.folder.told(f"write {CHECKPOINT_FILE}"):
+            super().write(path)
 
 
 class KeepBest(fnn.Callback):
@@ -279,6 +439,22 @@ class KeepBest(fnn.Callback):
         self.best_loss = math.inf
         self._best: dict[str, np.ndarray] | None = None
         self._saved = False  # Ctrl-C may fall between the copy and the file
+
+    def state(self) -> dict[str, Any]:
+        """Return the epochs, and the best one with its loss."""
+        best_loss = None if math.isinf(self.best_loss) else self.best_loss
+        return {"epochs": self.epochs, "best_epoch": self.best_epoch, "best_loss": best_loss}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the best weights."""
+        return dict(self._best or {})
+
+    def set_state(self, state: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
+        """Go on; the file holds the best weights, or those of a later epoch that comes again and will be the best."""
+        self.epochs, self.best_epoch = int(state["epochs"]), int(state["best_epoch"])
+        self.best_loss = math.inf if state["best_loss"] is None else float(state["best_loss"])
+        self._best = dict(arrays) if arrays else None
+        self._saved = self._best is not None and self.folder.model.exists()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Take a copy of the weights where the validation loss fell."""

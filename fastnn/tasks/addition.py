@@ -319,31 +319,36 @@ def run(args: argparse.Namespace) -> int:
         There are not so many equations, the output folder cannot be written to, the backend is not installed, or the
         loss is no number any more.
     """
-    start = time.perf_counter()
     job = Job.of(args)
     with _runs.prepared(args) as (say, folder):
-        if args.seconds is not None:
+        run = _runs.Run("addition", args, folder, say)
+        if run.finished:
+            return _runs.DONE
+        if run.model is not None:  # with --seconds they come from a measurement, which would not come out again
+            job = job._replace(sizes=Sizes(**run.notes["sizes"]))
+        elif args.seconds is not None:
             job = job.within(args.seconds, args.examples is not None)
-        return _train(job, args.quiet, say, folder, start)
+        run.notes["sizes"] = job.sizes._asdict()
+        return _train(job, args.quiet, say, folder, run)
 
 
-def _train(job: Job, quiet: bool, say: _runs.Printer, folder: _runs.OutputFolder, start: float) -> int:
+def _train(job: Job, quiet: bool, say: _runs.Printer, folder: _runs.OutputFolder, run: _runs.Run) -> int:
     problem, sizes = job.problem, job.sizes
     parts = draw(problem, sizes.examples, job.fresh, job.seed, job.even_lengths)
-    model = job.model()
+    model = run.model or job.model()
     say(
         f"{job.title}: {len(parts.train):,} equations to learn from, "
         f"{len(parts.test):,} to test; seed {job.seed}, backend {fnn.backend()}, results in {folder.path}"
     )
     model.summary(say)
-    say("Before the training:")
+    say("Before the training:" if run.model is None else f"After {model.epochs_done} epochs:")
     _show(say, parts.test[:5], Score.of(model, parts.test[:5], problem).answers)
 
     parameters = sum(layer.count for layer in model.layers)
     x, y = problem.encode(parts.train)
     best = _runs.KeepBest(folder, {"task": "addition", **problem.metadata})
     interrupted = False
-    training_start = time.process_time()
+    run.training_begins()
     try:
         model.fit(
             x,
@@ -351,13 +356,14 @@ def _train(job: Job, quiet: bool, say: _runs.Printer, folder: _runs.OutputFolder
             epochs=sizes.epochs,
             batch_size=sizes.batch_size,
             validation_data=problem.encode(parts.test),
-            callbacks=[fnn.LearningRateScheduler(learning_rate(job.lr, sizes.epochs)), best],
+            callbacks=[fnn.LearningRateScheduler(learning_rate(job.lr, sizes.epochs)), best, _runs.Checkpoints(run)],
             verbose=0 if quiet else 1,
+            resume=True,
         )
     except KeyboardInterrupt:
         interrupted = True
         say("Interrupted; what follows is the best model so far.")
-    training_seconds = time.process_time() - training_start
+    training_seconds = run.spent()["cpu_seconds"]
     best.restore(model)
 
     test, fresh = Score.of(model, parts.test, problem), Score.of(model, parts.fresh, problem)
@@ -370,8 +376,8 @@ def _train(job: Job, quiet: bool, say: _runs.Printer, folder: _runs.OutputFolder
         listed = fresh.wrong[:10]
         _show(say, [parts.fresh[i] for i in listed], [fresh.answers[i] for i in listed])
         _mistakes.write(say, problem, mistakes)
-    seconds = time.perf_counter() - start
-    folder.write_metrics(
+    seconds = run.spent()["seconds"]
+    run.write_metrics(
         {
             "task": "addition",
             "seed": job.seed,
@@ -402,7 +408,10 @@ def _train(job: Job, quiet: bool, say: _runs.Printer, folder: _runs.OutputFolder
     say(f"Wrote {folder.model} and {folder.metrics} in {seconds:.1f} s; ask it with")
     say(f'  fastnn eval {folder.model} "{problem.example}"')
     _pictures.write(say, folder, job.title, model.history, best.best_epoch, problem, parts.fresh, fresh.right, mistakes)
-    return _runs.INTERRUPTED if interrupted else _runs.DONE
+    if interrupted:
+        return _runs.INTERRUPTED
+    run.finish()
+    return _runs.DONE
 
 
 def _show(say: _runs.Printer, equations: Sequence[str], answers: list[str]) -> None:

@@ -12,7 +12,6 @@ A. Trask, "A Neural Network in 11 lines of Python", 2015, https://iamtrask.githu
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +28,8 @@ X = np.array([[0, 0, 1], [0, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=np.float64)
 Y = np.array([[0], [1], [1], [0]], dtype=np.float64)
 
 REPORTS = 6
+#: Iterations after which at the latest a checkpoint is written.
+CHECKPOINT = 20_000
 METADATA = {"task": "xor"}
 
 
@@ -138,25 +139,29 @@ def run(args: argparse.Namespace) -> int:
     BadInput
         The output folder cannot be written to, the backend is not installed, or the loss is no number any more.
     """
-    start = time.perf_counter()
     with _runs.prepared(args) as (say, folder):
-        return _train(args, say, folder, start)
+        run = _runs.Run("xor", args, folder, say)
+        return _runs.DONE if run.finished else _train(args, say, folder, run)
 
 
-def _train(args: argparse.Namespace, say: _runs.Printer, folder: _runs.OutputFolder, start: float) -> int:
-    model = build_model(args.lr, args.seed)
+def _train(args: argparse.Namespace, say: _runs.Printer, folder: _runs.OutputFolder, run: _runs.Run) -> int:
+    model = run.model or build_model(args.lr, args.seed)
     say(f"Exclusive or; seed {args.seed}, backend {fnn.backend()}, results in {folder.path}")
     model.summary(say)
-    errors: dict[str, float] = {}
+    errors: dict[str, float] = run.notes.setdefault("errors", {})
+    stops = sorted({args.iterations * part // REPORTS for part in range(REPORTS + 1)})
+    reports = stops[:-1]
     interrupted = False
+    run.training_begins()
     try:
-        for part in range(REPORTS):
+        while (done := model.epochs_done) < args.iterations:
             # The error before iteration 0, 10,000, ...: the error of the weights that the iteration starts from.
-            done = model.epochs_done
-            errors[str(done)] = error = mean_error(model)
-            say(f"  iteration {done:>6,}: mean absolute error {error:.12g}")
-            more = args.iterations * (part + 1) // REPORTS - done
+            if done in reports:
+                errors[str(done)] = error = mean_error(model)
+                say(f"  iteration {done:>6,}: mean absolute error {error:.12g}")
+            more = min(next(stop for stop in stops if stop > done) - done, CHECKPOINT)
             model.fit(X, Y, epochs=more, batch_size=len(X), shuffle=False, verbose=0)
+            run.save(model)
     except KeyboardInterrupt:
         interrupted = True
         say("Interrupted; what follows is the net as far as it came.")
@@ -166,8 +171,8 @@ def _train(args: argparse.Namespace, say: _runs.Printer, folder: _runs.OutputFol
     say(f"After {done:,} iterations: mean absolute error {mean_error(model):.12g}")
     for bits, got, want in zip(X.tolist(), outputs, Y[:, 0].tolist(), strict=True):
         say(f"  {bits[0]:.0f} {bits[1]:.0f} = {got:.4f}  (expected {want:.0f})")
-    seconds = time.perf_counter() - start
-    folder.write_metrics(
+    seconds = run.spent()["seconds"]
+    run.write_metrics(
         {
             "task": "xor",
             "seed": args.seed,
@@ -183,4 +188,7 @@ def _train(args: argparse.Namespace, say: _runs.Printer, folder: _runs.OutputFol
     )
     say(f"Wrote {folder.model} and {folder.metrics} in {seconds:.1f} s; ask it with")
     say(f'  fastnn eval {folder.model} "0 1"')
-    return _runs.INTERRUPTED if interrupted else _runs.DONE
+    if interrupted:
+        return _runs.INTERRUPTED
+    run.finish()
+    return _runs.DONE
