@@ -40,14 +40,14 @@ class Report:
         self._benchmark.extra_info["spread"] = round(result["spread"], 3)
         return result
 
-    def compare_best(self, name, ours, rivals, *, missing=(), extra=None, **how):
+    def compare_best(self, name, ours, rivals, *, missing=(), extra=None, units=1, **how):
         """Measure ``ours`` against each of ``rivals`` (name to function), and report the ratio to the fastest.
 
-        ``missing`` says which peers are not installed; ``extra`` goes into pytest-benchmark's record; ``how`` to
-        :func:`_measure.race`.
+        ``missing`` says which peers are not installed; ``extra`` goes into pytest-benchmark's record; ``units`` is how
+        many iterations one call stands for; ``how`` goes to :func:`_measure.race`.
         """
         times, loops = race([ours, *rivals.values()], **how)
-        best = [min(runs) for runs in times]
+        best = [min(runs) / units for runs in times]
         self._benchmark.pedantic(ours, rounds=min(len(times[0]), 5), iterations=loops[0])
         each = dict(zip(rivals, best[1:], strict=True))
         peer = min(each, key=each.get)
