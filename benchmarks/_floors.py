@@ -31,6 +31,15 @@ RECURRENT_BETWEEN = {
     (B, 20, H, H): ((1.1, 1.5), (1.1, 1.5)) for B in (1, 4, 16, 50, 128) for H in (4, 10, 20, 48, 100, 160)
 }
 RECURRENT_CELLS = ("LSTM", "GRU", "RNN")
+#: What two threads are measured at: the share of the speed-up of two independent loops.
+TWO_THREADS = (
+    *(
+        f"{case} {what}"
+        for case in ("LSTM 64x32x64x64", "LSTM 128x64x256x256", "addition 256", "MLP 784-128-10 128")
+        for what in ("forward", "training")
+    ),
+    *("addition 256 fit", "MLP 784-128-10 128 fit"),
+)
 
 FIGURES = {
     "dot 32 float32": Figure(10, 13),
@@ -49,6 +58,7 @@ FIGURES = {
     "addition epoch": Figure(3, 7),
     "xor in fit": Figure(15, 60),
     "binary addition in fit": Figure(40, 80),
+    **{f"two threads, {name}": Figure(0.8, 0.95, unit="of the speed-up") for name in TWO_THREADS},
     **{
         f"{cell} {what} {shape}": Figure(*limits)
         for cell in RECURRENT_CELLS

@@ -79,3 +79,30 @@ def numpy_xor(x, y, w_1, w_2, iterations):
         hidden_delta = out_delta.dot(w_2.T) * (hidden * (1 - hidden))
         w_2 += hidden.T.dot(out_delta)
         w_1 += x.T.dot(hidden_delta)
+
+
+def numpy_binary_addition(x, y, w_ih, w_hh, w_out, rate):
+    """Train the 2-16-1 recurrent sigmoid net by hand, one sequence at a time, on half the sum of squares; in place.
+
+    The operations of the well-known tutorial: each step's products on rows of one, forward and then backward, the
+    weights' updates added up over the steps and made once a sequence.
+    """
+    steps, hidden = x.shape[1], len(w_hh)
+    for bits, target in zip(x, y, strict=True):
+        states, deltas = [np.zeros((1, hidden))], []
+        for t in range(steps):
+            state = 1 / (1 + np.exp(-(np.dot(bits[t : t + 1], w_ih) + np.dot(states[-1], w_hh))))
+            out = 1 / (1 + np.exp(-np.dot(state, w_out)))
+            deltas.append((target[t] - out) * (out * (1 - out)))
+            states.append(state)
+        update_ih, update_hh, update_out = np.zeros_like(w_ih), np.zeros_like(w_hh), np.zeros_like(w_out)
+        later = np.zeros((1, hidden))
+        for t in reversed(range(steps)):
+            state, delta = states[t + 1], deltas[t]
+            later = (later.dot(w_hh.T) + delta.dot(w_out.T)) * (state * (1 - state))
+            update_out += state.T.dot(delta)
+            update_hh += states[t].T.dot(later)
+            update_ih += bits[t : t + 1].T.dot(later)
+        w_ih += rate * update_ih
+        w_hh += rate * update_hh
+        w_out += rate * update_out

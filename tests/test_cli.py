@@ -105,6 +105,7 @@ def test_config_shows_the_backend(here):
         (["train", "--help"], list(tasks.SUMMARIES)),
         (["train", "addition", "--help"], ["--epochs", "--examples", "--seed", "--out", "default: 256"]),
         (["train", "xor", "--help"], ["--iterations", "default: 60000"]),
+        (["train", "binary-addition", "--help"], ["--iterations", "--epochs", "default: 10000"]),
         (["experiment", "addition", "--help"], ["--budget", "--out", "default: 60"]),
         (["eval", "--help"], ["MODEL", "stdin"]),
     ],
