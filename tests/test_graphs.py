@@ -83,6 +83,34 @@ def test_gradients_of_random_graphs(backend, plan):
     assert_gradients(f, arrays, [*dxs, *(grads[layer][name] for layer, name in names)], limit=6)
 
 
+@settings(max_examples=25)
+@given(plan=PLANS)
+def test_ragged_sequences_in_random_graphs(backend, plan):
+    """Each sequence gives, and sends back, what it does alone and without padding."""
+    net, _, numbers, _, xs, _, _ = draw_for(plan)
+    assume(0 in numbers)
+    long = np.array([2, 4, 1])
+    xs[0][np.arange(4) >= long[:, None]] = 1e3
+    lengths = long if numbers == [0] else [long, None]
+    ys = several(net.forward(one_or_all([xs[k] for k in numbers]), training=True, lengths=lengths))
+    dys = [np.random.default_rng(2).standard_normal(y.shape) for y in ys]
+    net.zero_grad()
+    dxs = several(net.backward(one_or_all(dys)))
+    together = net.vectors.grads.copy()
+    net.zero_grad()
+    for k, n in enumerate(long):
+        steps = {3: (slice(k, k + 1), slice(n)), 2: (slice(k, k + 1),)}
+        alone = several(net.forward(one_or_all([xs[i][steps[xs[i].ndim]] for i in numbers]), training=True))
+        for y, one in zip(ys, alone, strict=True):
+            assert_close(y[steps[y.ndim]], one, 1e-12)
+            assert y.ndim == 2 or not y[k, n:].any()
+        back = several(net.backward(one_or_all([np.ascontiguousarray(dy[steps[dy.ndim]]) for dy in dys])))
+        for dx, one in zip(dxs, back, strict=True):
+            assert_close(dx[steps[dx.ndim]], one, 1e-11)
+            assert dx.ndim == 2 or not dx[k, n:].any()
+    assert_close(together, net.vectors.grads, 1e-11)
+
+
 @pytest.mark.oracle
 @settings(max_examples=15)
 @given(plan=PLANS)
