@@ -30,9 +30,9 @@ cdef void _swap_axes(args_t* a, floating* _) noexcept nogil:
 
 
 cdef void _mark_live(args_t* a, floating* _) noexcept nogil:
-    cdef const int64_t* lengths = <int64_t*>a.t[0].data   # IN  (B,)
-    cdef floating* live = <floating*>a.t[1].data          # OUT (T, B)
-    cdef int64_t T = a.t[1].rows, B = a.t[1].cols, b, t
+    cdef floating* live = <floating*>a.t[0].data          # OUT (T, B)
+    cdef const int64_t* lengths = <int64_t*>a.t[1].data   # IN  (B,)
+    cdef int64_t T = a.t[0].rows, B = a.t[0].cols, b, t
     for t in range(T):
         for b in range(B):
             live[t * B + b] = 1 if t < lengths[b] else 0
@@ -88,9 +88,9 @@ def swap_axes(x, y):
     launch(SWAP_AXES, (x, y))
 
 
-def mark_live(lengths, live):
-    """live_tb = 1 for t < lengths[b], else 0. IN lengths (B,) int64, OUT live (T, B)."""
-    launch(MARK_LIVE, (lengths, live))
+def mark_live(live, lengths):
+    """live_tb = 1 for t < lengths[b], else 0. OUT live (T, B), IN lengths (B,) int64."""
+    launch(MARK_LIVE, (live, lengths))   # live first: the first array decides the type
 
 
 def hold_state(live, before, state):

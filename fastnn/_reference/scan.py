@@ -18,8 +18,8 @@ def swap_axes(x, y):
     y[...] = x.transpose(1, 0, 2)
 
 
-def mark_live(lengths, live):
-    """live_tb = 1 for t < lengths[b], else 0. IN lengths (B,) int64, OUT live (T, B)."""
+def mark_live(live, lengths):
+    """live_tb = 1 for t < lengths[b], else 0. OUT live (T, B), IN lengths (B,) int64."""
     live[...] = np.arange(live.shape[0])[:, None] < lengths
 
 

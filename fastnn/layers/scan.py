@@ -13,7 +13,7 @@ from ..ops.activation import ActivationOp, RescaleOp
 from ..ops.linear import LinearOp
 from ..ops.merge import AddOp, ConcatOp, MultiplyOp
 from ..ops.scan import ScanOp
-from ..ops.shape import SliceOp
+from ..ops.shape import LastStepOp, SliceOp
 from ._base import Layer
 from ._node import Node, apply, assemble_calls, calls_between, describe_calls
 
@@ -92,7 +92,8 @@ class Scan(Layer):
                     f"{after.letters}."
                 )
         self._calls = calls_between(inputs, outputs)
-        read = {node for call in self._calls for node in call.inputs}
+        read = {node for call in self._calls for node in call.inputs}.union(self._y)
+        read |= {after for before, after in states.items() if after is not before}
         for node in inputs:
             if node not in read:
                 raise ValueError(f"Scan: expected a cell that reads all its inputs and states, got {node!r} unread.")
@@ -161,37 +162,26 @@ class Scan(Layer):
         given = [value for value in _read(last, y) if value in produced]
         taken_in_order = [value for value in outside if value in taken]
         given_in_order = [value for value in [*before, *(v for op in loop for v in op.outputs)] if value in given]
-        scan = self._scan(cell, loop, taken_in_order, list(before), given_in_order, list(after), outside, starts)
+        # Lengths may come with any of several sequences: one that the loop does not read is there for them, and a y
+        # that no state reaches passes through to get them.
+        direct = [value for value in dict.fromkeys(y) if value in outside] if len(x) > 1 else []
+        taken_in_order += [value for value in direct if value not in taken]
+        given_in_order += direct
+        taken.update(direct)
+        taken_in_order += [value for value in x if value not in taken]
+        body = Graph(ops=loop, inputs=[*taken_in_order, *before], outputs=[*given_in_order, *after])
+        parameters = {f"{k}.{name}": p for k, op in enumerate(loop) for name, p in op.parameters.items()}
+        flowing = [outside[value] for value in taken_in_order]
+        scan = ScanOp((*flowing, *starts), parameters, body, len(after), len(flowing))
         graph.add(scan)
         outside.update(zip(given_in_order, scan.outputs, strict=False))
         _lift(graph, last, outside)
         results = [outside[value] for value in y]
         if not self.return_sequences:
-            from ..ops.shape import LastStepOp
-
             results = [graph.add(LastStepOp((value,))) for value in results]
         if self.return_state:
             results += scan.final_states
         return results[0] if len(results) == 1 else tuple(results)
-
-    def _scan(
-        self,
-        cell: Graph,
-        loop: list[Op],
-        taken: list[Value],
-        before: list[Value],
-        given: list[Value],
-        after: list[Value],
-        outside: dict[Value, Value],
-        starts: Sequence[Value],
-    ) -> ScanOp:
-        body = Graph(ops=loop, inputs=[*taken, *before], outputs=[*given, *after])
-        parameters = {f"{k}.{name}": p for k, op in enumerate(loop) for name, p in op.parameters.items()}
-        flowing = tuple(outside[value] for value in taken)
-        if not flowing:  # a cell whose states depend on x only through what follows them: it still runs once a step
-            flowing = (outside[cell.inputs[0]],)
-            body.inputs.insert(0, cell.inputs[0])
-        return ScanOp((*flowing, *starts), parameters, body, len(after), len(flowing))
 
     def _cell_graph(self) -> Graph:
         """The cell as ops over one step."""
@@ -274,6 +264,9 @@ def _read(ops: Sequence[Op], outputs: Sequence[Value]) -> set[Value]:
 def _lift(graph: Graph, ops: Sequence[Op], outside: dict[Value, Value]) -> None:
     """Add ops of one step for all steps at once."""
     for op in ops:
-        lifted = dataclasses.replace(op, inputs=tuple(outside[value] for value in op.inputs))
+        changed: dict[str, Any] = {"inputs": tuple(outside[value] for value in op.inputs)}
+        if isinstance(op, (ConcatOp, SliceOp)):
+            changed["axis"] = -1  # of one step 1 means the features too
+        lifted = dataclasses.replace(op, **changed)
         graph.add(lifted)
         outside.update(zip(op.outputs, lifted.outputs, strict=True))

@@ -19,8 +19,8 @@ class ScanOp(Op):
 
     Inputs are sequences x (B, T, F), at least one, and initial states (B, H), one for each state or none for zeros.
     Outputs are sequences y (B, T, F'), and the final states (B, H). The body's inputs are (B, F) for each sequence,
-    then (B, H) for each state; its outputs (B, F') for each sequence, then the next states. A sequence that the body does
-    not read is there for its lengths.
+    then (B, H) for each state; its outputs (B, F') for each sequence, then the next states. A sequence that the body
+    does not read is there for its lengths.
     """
 
     body: Graph = field(default_factory=Graph)
@@ -65,7 +65,7 @@ class ScanOp(Op):
             first = state._replace(shape=run.state_shapes[number])
             calls.append(Call("copy_values", (starts[number], first)) if starts else Call("clear", (first,)))
         if run.live is not None:
-            calls.append(Call("mark_live", (run.lengths, run.live)))
+            calls.append(Call("mark_live", (run.live, run.lengths)))
         calls.append(run.call("forward"))
         calls += [Call("swap_axes", (inside, outside)) for outside, inside in run.exchanged(run.ys)]
         for number, value in enumerate(self.final_states):
@@ -207,14 +207,13 @@ class _Run:
                 self.turned[w] = w._replace(shape=(inputs, outputs, 1)), place
             turned = Tensor(f"turned{[*self.turned].index(w)}", 0, w.shape[::-1])
             backward[number] = Call("linear_forward", (dy, turned, None, dx))
+
+        def kept(tensor: Tensor) -> Tensor:
+            return Tensor(names[tensor.key], 0, tensor.shape) if tensor.key in names else tensor
+
         for calls in self.body.sections.values():
-            for number, call in enumerate(calls):
-                moved = (t if t is None or t.key not in names else Tensor(names[t.key], 0, t.shape) for t in call.tensors)
-                calls[number] = call._replace(tensors=tuple(moved))
-        self.deferred = [
-            (linear, *(t if t.key not in names else Tensor(names[t.key], 0, t.shape) for t in pair))
-            for linear, *pair in self.deferred
-        ]
+            calls[:] = [c._replace(tensors=tuple(None if t is None else kept(t) for t in c.tensors)) for c in calls]
+        self.deferred = [(linear, kept(dy), kept(x)) for linear, dy, x in self.deferred]
 
     def products(self) -> list[Call]:
         """The gradients of the loop's weights, each from the rows of all steps."""
