@@ -53,6 +53,8 @@ FIGURES = {
     "LSTM stream 16": Figure(12, 44),
     "LSTM stream 32": Figure(12, 30),
     "LSTM stream 64": Figure(5, 14),
+    "Scan forward (1, 32, 32)": Figure(1, 3),
+    "Scan training (1, 32, 32)": Figure(1, 3),
     "import": Figure(1.3, 1.15, lower=True, unit="x as long"),
     "wheel": Figure(3000, 1500, lower=True, unit="KiB"),
     "addition epoch": Figure(3, 7),
