@@ -74,15 +74,22 @@ cdef int GRU_FORWARD = register("gru_forward", <void*>_forward[float], <void*>_f
 cdef int GRU_BACKWARD = register("gru_backward", <void*>_backward[float], <void*>_backward[double])
 
 
-def gru_sizes(B, T, I, H, D, training, itemsize):
-    """Elements of ``saved`` (0 unless training) and ``scratch`` that a call of this shape needs, in either form."""
-    cdef const leaf_t* L = leaf(itemsize)
+cdef void gru_memory(int64_t B, int64_t T, int64_t I, int64_t H, int64_t D, int itemsize, int64_t* saved,
+                     int64_t* scratch) noexcept nogil:
     cdef shape_t s
     s.B, s.T, s.I, s.H, s.D = B, T, I, H, D
-    complete(&s, L)
+    complete(&s, leaf(itemsize))
     if by_rows(&s):
-        return (saved_rows(&s) if training else 0), scratch_rows(&s)
-    return (saved_lanes(&s) if training else 0), scratch_lanes(&s)
+        saved[0], scratch[0] = saved_rows(&s), scratch_rows(&s)
+    else:
+        saved[0], scratch[0] = saved_lanes(&s), scratch_lanes(&s)
+
+
+def gru_sizes(B, T, I, H, D, training, itemsize):
+    """Elements of ``saved`` (0 unless training) and ``scratch`` that a call of this shape needs, in either form."""
+    cdef int64_t saved, scratch
+    gru_memory(B, T, I, H, D, itemsize, &saved, &scratch)
+    return (saved if training else 0), scratch
 
 
 def gru_forward(x, w_ih, w_hh, b, b_hn, w_ih_r, w_hh_r, b_r, b_hn_r, h0, lengths, y, h_n, saved, scratch):

@@ -82,15 +82,22 @@ cdef int LSTM_FORWARD = register("lstm_forward", <void*>_forward[float], <void*>
 cdef int LSTM_BACKWARD = register("lstm_backward", <void*>_backward[float], <void*>_backward[double])
 
 
-def lstm_sizes(B, T, I, H, D, training, itemsize):
-    """Elements of ``saved`` (0 unless training) and ``scratch`` that a call of this shape needs."""
-    cdef const leaf_t* L = leaf(itemsize)
+cdef void lstm_memory(int64_t B, int64_t T, int64_t I, int64_t H, int64_t D, int itemsize, int64_t* saved,
+                      int64_t* scratch) noexcept nogil:
     cdef shape_t s
     s.B, s.T, s.I, s.H, s.D = B, T, I, H, D
-    complete(&s, L)
+    complete(&s, leaf(itemsize))
     if by_rows(&s):
-        return (saved_rows(&s) if training else 0), scratch_rows(&s)
-    return (saved_lanes(&s) if training else 0), scratch_lanes(&s)
+        saved[0], scratch[0] = saved_rows(&s), scratch_rows(&s)
+    else:
+        saved[0], scratch[0] = saved_lanes(&s), scratch_lanes(&s)
+
+
+def lstm_sizes(B, T, I, H, D, training, itemsize):
+    """Elements of ``saved`` (0 unless training) and ``scratch`` that a call of this shape needs."""
+    cdef int64_t saved, scratch
+    lstm_memory(B, T, I, H, D, itemsize, &saved, &scratch)
+    return (saved if training else 0), scratch
 
 
 def lstm_forward(x, w_ih, w_hh, b, w_ih_r, w_hh_r, b_r, h0, c0, lengths, y, h_n, c_n, saved, scratch):

@@ -409,12 +409,19 @@ cdef int RNN_FORWARD = register("rnn_forward", <void*>_forward[float], <void*>_f
 cdef int RNN_BACKWARD = register("rnn_backward", <void*>_backward[float], <void*>_backward[double])
 
 
-def rnn_sizes(B, T, I, H, D, training, itemsize):
-    """Elements of ``saved`` (0 unless training) and ``scratch`` that a call of this shape needs."""
+cdef void rnn_memory(int64_t B, int64_t T, int64_t I, int64_t H, int64_t D, int itemsize, int64_t* saved,
+                     int64_t* scratch) noexcept nogil:
     cdef shape_t s
     s.B, s.T, s.I, s.H, s.D = B, T, I, H, D
     complete(&s, leaf(itemsize))
-    return (saved_size(&s) if training else 0), scratch_size(&s)
+    saved[0], scratch[0] = saved_size(&s), scratch_size(&s)
+
+
+def rnn_sizes(B, T, I, H, D, training, itemsize):
+    """Elements of ``saved`` (0 unless training) and ``scratch`` that a call of this shape needs."""
+    cdef int64_t saved, scratch
+    rnn_memory(B, T, I, H, D, itemsize, &saved, &scratch)
+    return (saved if training else 0), scratch
 
 
 def rnn_forward(x, w_ih, w_hh, b, w_ih_r, w_hh_r, b_r, h0, lengths, y, h_n, saved, scratch, activation):

@@ -1,7 +1,8 @@
-"""Users' own Cython: a module compiled out of the tree cimports the kernels; and the cuts of vectors past the BLAS."""
+"""Users' own Cython: modules compiled out of the tree cimport the kernels; and the cuts of vectors past the BLAS."""
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from _helpers import assert_close
 
 import fastnn as fnn
 from fastnn.cython_api import get_include
@@ -40,6 +42,38 @@ def in_double(float[::1] x, float[::1] y):
 def limit():
     return blas_int_max()
 '''
+
+RECURRENT = """
+import numpy as np
+from libc.stdint cimport int64_t
+from fastnn.cython_api cimport floating
+
+cdef floating* at(object array, floating* like) except? NULL:
+    cdef floating[::1] flat
+    if array is None:
+        return NULL
+    flat = array.reshape(-1)
+    return &flat[0]
+"""
+
+#: A Python function around one of the C functions; its arrays are found by the names of the arguments.
+DOOR = """
+from fastnn.cython_api cimport {name} as c_{name}
+
+def {name}(floating[::1] like, dict a, int64_t[::1] lengths, int activation):
+    cdef int64_t B = a["B"], T = a["T"], I = a["I"], H = a["H"]
+    cdef floating* p = &like[0]
+    cdef int64_t* ends = NULL if lengths is None else &lengths[0]
+    c_{name}({arguments})
+"""
+
+SIZES = """
+from fastnn.cython_api cimport {cell}_saved_size as c_{cell}_saved, {cell}_scratch_size as c_{cell}_scratch
+
+def {cell}_sizes(*shape):
+    return (c_{cell}_saved(shape[0], shape[1], shape[2], shape[3], shape[4]),
+            c_{cell}_scratch(shape[0], shape[1], shape[2], shape[3], shape[4]))
+"""
 
 LEVEL_1 = """
 cimport blas
@@ -140,10 +174,112 @@ def test_dsdot_and_the_limit(user_module):
     assert user_module.limit() in (2**31 - 1, 2**63 - 1)
 
 
+# --------------------------------------------------------------------------------------------------- recurrent cells
+
+#: Gates, biases and states of each cell.
+CELLS = {"rnn": (1, ["b"], ["h"]), "gru": (3, ["b", "b_hn"], ["h"]), "lstm": (4, ["b"], ["h", "c"])}
+
+
+@pytest.fixture(scope="module")
+def guide():
+    path = Path(__file__).resolve().parent.parent / "docs" / "cython.md"
+    if not path.is_file():
+        pytest.skip(f"needs the guide: {path} is not here")
+    return path.read_text()
+
+
+@pytest.fixture(scope="module")
+def recurrent_module(user_module, guide, tmp_path_factory):
+    """The guide's table says which arguments the functions take: they are called by it."""
+    numbers = {name: name for name in ("B", "T", "I", "H", "activation")} | {"lengths": "ends", "accumulate": "True"}
+    signatures = re.findall(r"^\| `(\w+_(?:forward|step|backward))` \| `\((.*)\)` \|$", guide, re.M)
+    assert len(signatures) == 3 * len(CELLS)
+    source = RECURRENT
+    for name, names in signatures:
+        arguments = [numbers.get(one, f"at(a['{one}'], p)") for one in names.split(", ")]
+        source += DOOR.format(name=name, arguments=", ".join(arguments))
+    source += "".join(SIZES.format(cell=cell) for cell in CELLS)
+    return compile_module(tmp_path_factory.mktemp("cells"), "cells", source, include_path=[get_include()])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 1, 3, 5), (3, 7, 4, 17), (40, 6, 2, 8)], ids=str)  # by rows, and on lanes
+@pytest.mark.parametrize("bare", [False, True], ids=["all given", "least given"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_recurrent_cells_are_those_of_functional(recurrent_module, rng, cell, bare, shape, dtype):
+    (gates, biases, states), (B, T, I, H) = CELLS[cell], shape
+    tolerance = 1e-12 if dtype is np.float64 else 2e-5
+
+    def draw(*sizes):
+        return rng.uniform(-1, 1, sizes).astype(dtype)
+
+    weights = {"w_ih": draw(I, gates * H), "w_hh": draw(H, gates * H)}
+    for name in biases:
+        weights[name] = draw(H if name == "b_hn" else gates * H)
+    starts = {s + "0": None if bare else draw(B, H) for s in states}
+    lengths = None if bare else rng.integers(0, T + 1, B)
+    options = {"activation": "sigmoid"} if cell == "rnn" else {}
+    if bare and cell == "gru":
+        weights["b_hn"], options = None, {"reset_after": False}
+    elif bare and cell == "rnn":
+        weights["b"] = None
+    a = dict(zip("BTIH", shape, strict=True)) | weights | starts
+    x, dy, ends = draw(B, T, I), draw(B, T, H), {f"d{s}_n": None if bare else draw(B, H) for s in states}
+    run = getattr(fnn.functional, cell)
+    y, *final, kept = run(x, **weights, **starts, lengths=lengths, training=True, **options)
+    gradients = getattr(fnn.functional, cell + "_backward")(dy, kept, **ends)
+
+    def call(name, **more):
+        with np.errstate(all="raise"):
+            getattr(recurrent_module, f"{cell}_{name}")(x.reshape(-1), a | more, lengths, 2)
+
+    size, room = getattr(recurrent_module, cell + "_sizes")(B, T, I, H, x.itemsize)
+    saved, scratch = (np.full(n, np.nan, dtype) for n in (size, room))
+    ours, after = np.full_like(y, np.nan), [np.full((B, H), np.nan, dtype) for _ in states]
+    memory = {"x": x, "saved": saved, "scratch": scratch}
+    call("forward", y=ours, **memory, **{s + "_n": one for s, one in zip(states, after, strict=True)})
+    for one, expected in zip([ours, *after], [y, *final], strict=True):
+        np.testing.assert_array_equal(one, expected)
+
+    before = {f"d{name}": None if array is None else draw(*array.shape) for name, array in weights.items()}
+    added = {name: None if array is None else array.copy() for name, array in before.items()}
+    written = {"dx": np.full_like(x, np.nan)}
+    written |= {f"d{s}0": None if bare else np.full((B, H), np.nan, dtype) for s in states}
+    call("backward", dy=dy, **ends, **memory, **added, **written)
+    for name, gradient in gradients.items():
+        if f"d{name}" in written:
+            np.testing.assert_array_equal(written[f"d{name}"], gradient)
+        else:
+            assert_close(added[f"d{name}"] - before[f"d{name}"], gradient, tolerance)
+
+    if not bare:
+        step = {s: starts[s + "0"] for s in states}
+        expected = getattr(fnn.functional, cell + "_step")(x[:, 0], **step, **weights, **options)
+        new = {s + "_new": np.full((B, H), np.nan, dtype) for s in states}
+        _, room = getattr(recurrent_module, cell + "_sizes")(B, 1, I, H, x.itemsize)
+        call("step", x=np.ascontiguousarray(x[:, 0]), **step, **new, scratch=np.full(room, np.nan, dtype))
+        for one, other in zip(new.values(), expected if len(states) > 1 else [expected], strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_the_guides_example_of_a_cell(user_module, guide, rng, tmp_path):
+    (source,) = [block for block in re.findall(r"```cython\n(.*?)```", guide, re.S) if "lstm_step" in block]
+    module = compile_module(tmp_path, "example", source, include_path=[get_include()])
+    x, w_ih, w_hh, b = (rng.standard_normal(shape) for shape in ((4, 9, 3), (3, 20), (5, 20), 20))
+    y, h_n, _, saved = fnn.functional.lstm(x, w_ih, w_hh, b, training=True)
+    for sequence, last in zip(x, h_n, strict=True):
+        assert_close(module.follow(sequence, w_ih, w_hh, b), last, 1e-12)
+    dy = rng.standard_normal(y.shape)
+    expected = fnn.functional.lstm_backward(dy, saved)
+    for one, other in zip(module.gradients(x, w_ih, w_hh, b, dy), [y, *(expected[n] for n in ("w_ih", "w_hh", "b"))],
+                          strict=True):  # fmt: skip
+        np.testing.assert_array_equal(one, other)
+
+
 def test_get_include():
     folder = Path(get_include())
     assert (folder / "fastnn" / "cython_api" / "__init__.pxd").is_file()
-    for family in ("dot", "gemm"):
+    for family in ("dot", "gemm", "recurrent_api"):
         assert (folder / "fastnn" / "_compiled" / f"{family}.pxd").is_file()
     assert fnn.get_include is get_include
 

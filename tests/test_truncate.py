@@ -58,8 +58,8 @@ def test_one_chunk_is_the_plain_training_bit_by_bit(backend, data, options, step
         net, plain = recurrent(**options), recurrent(**options)
         net.fit(x, y, truncate=steps, **OPTIONS | {"shuffle": True}, **given)
         plain.fit(x, y, **OPTIONS | {"shuffle": True}, **given)
-        assert_same_state(state(net), state(plain), leave_out=["compiled"])
-        assert net.history.history == plain.history.history
+        assert_same_state(state(net), state(plain), leave_out=["compiled", "history"])
+        assert net.history.history["loss"] == pytest.approx(plain.history.history["loss"], rel=1e-12)
 
 
 @pytest.mark.parametrize("kind", LAYERS)

@@ -8,8 +8,9 @@ import pytest
 
 from fastnn import _backend, _reference
 
-#: Modules of the compiled package without a kernel of their own: the calling convention, leaves at the CPU level.
-INFRASTRUCTURE = {"kernel", "simd", "simd_gru", "simd_rnn"}
+#: Modules of the compiled package without a kernel of their own: the calling convention, leaves at the CPU level, and
+#: the recurrent kernels' C functions.
+INFRASTRUCTURE = {"kernel", "recurrent_api", "simd", "simd_gru", "simd_rnn"}
 
 
 def twins(family):

@@ -16,6 +16,15 @@ any length, but a matrix's sizes and strides must not exceed ``blas_int_max()``,
     ger(m, n, alpha, x, incx, y, incy, a, lda)                    A += alpha x y^T, A (m, n)
     gemm(trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
                                                                   C = alpha op(A) op(B) + beta C, C (m, n)
+
+The recurrent cells, rnn, gru and lstm, are those of ``fastnn.functional`` with one direction; the declarations of their
+arguments stand in ``fastnn/_compiled/recurrent_api.pxd``. Arrays are dense and row-major: x (B, T, I), y (B, T, H), states
+(B, H), w_ih (I, G H), w_hh (H, G H), b (G H,) with G = 1, 3 or 4 gates, lengths (B,). Each cell has
+
+    lstm_forward      a sequence: y and the final states, and what the backward pass needs, ``saved``
+    lstm_step         one step: the new states
+    lstm_backward     the gradients, written, or added where ``accumulate`` is true (those of the parameters)
+    lstm_saved_size, lstm_scratch_size   the elements that ``saved`` and ``scratch`` must hold, for an itemsize
 """
 
 from fastnn._compiled.dot cimport (
@@ -28,3 +37,20 @@ from fastnn._compiled.dot cimport (
     floating,
 )
 from fastnn._compiled.gemm cimport blas_int_max, c_gemm as gemm, c_gemv as gemv, c_ger as ger
+from fastnn._compiled.recurrent_api cimport (
+    gru_backward,
+    gru_forward,
+    gru_saved_size,
+    gru_scratch_size,
+    gru_step,
+    lstm_backward,
+    lstm_forward,
+    lstm_saved_size,
+    lstm_scratch_size,
+    lstm_step,
+    rnn_backward,
+    rnn_forward,
+    rnn_saved_size,
+    rnn_scratch_size,
+    rnn_step,
+)
