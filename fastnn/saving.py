@@ -110,7 +110,7 @@ def load(path: str | Path, custom: Mapping[str, Any] | None = None) -> Model:
             )
         check_custom(path, own, custom or {})
         model = _rebuild(path, own, tensors, custom or {})
-    except (KeyError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError, OverflowError) as error:
         message = error.args[0] if error.args else error
         if isinstance(error, KeyError):
             message = f"nothing stands under {message!r}" if " " not in str(message) else message
