@@ -83,13 +83,17 @@ def add_common_arguments(parser: argparse.ArgumentParser, task: str, seed: int) 
         metavar="DIR",
         help=f"folder for {MODEL_FILE} and {METRICS_FILE}, made where it is missing (default: %(default)s)",
     )
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_backend_argument(parser)
+
+
+def add_resume_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--resume``, for a task that trains in a :class:`Run`."""
     parser.add_argument(
         "--resume",
         action="store_true",
         help="go on with the run in the output folder, broken off by Ctrl-C or worse; its options have to be the same",
     )
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    add_backend_argument(parser)
 
 
 def add_backend_argument(parser: argparse.ArgumentParser) -> None:

@@ -139,6 +139,7 @@ class Score(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``fastnn train addition``."""
     _runs.add_common_arguments(parser, "addition", seed=0)
+    _runs.add_resume_argument(parser)
     parser.add_argument(
         "--operations",
         default=TUTORIAL.operations,
