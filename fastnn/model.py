@@ -263,7 +263,6 @@ class Model(Trainable):
             self.calls = calls_between(self.inputs, self.outputs)
             self.vectors.sharers.add(self)
         self._reset_runtime()
-        self._zeroed = False
         if self.optimizer is not None:
             self.optimizer.attach(self)
 

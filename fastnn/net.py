@@ -33,7 +33,7 @@ DTYPES = ("float32", "float64")
 #: Attributes that belong to the running process: not pickled, not copied.
 RUNTIME = frozenset(
     (
-        *("_graphs", "_programs", "_lock", "_pending", "_zeroed", "in_training", "_entry", "_loop", "_loop_changes"),
+        *("_graphs", "_programs", "_lock", "_pending", "in_training", "_entry", "_loop", "_loop_changes"),
         *("_streams", "_carried", "_carried_batch"),
     )
 )
@@ -74,7 +74,6 @@ class Net(Structure):
         self._programs: OrderedDict[Hashable, Program] = OrderedDict()
         self._lock = threading.Lock()
         self._pending: Any = None  # of a forward pass: program, workspace and arrays, or the short way
-        self._zeroed = True
         self.in_training = False
         # The short ways of predict, and of forward and backward, for inputs just like the last one.
         self._entry: Callable[[Any], np.ndarray | None] | None = None
@@ -373,9 +372,9 @@ class Net(Structure):
             raise RuntimeError("backward: expected a forward(x, training=True) before it; each serves one backward.")
         short = None if isinstance(self._pending, tuple) else self._pending
         if short is not None:
-            dx = short.backward(dy, not self._zeroed)
+            dx = short.backward(dy, not self.vectors.zeroed)
             if dx is not None:
-                self._zeroed, self._pending = False, None
+                self.vectors.zeroed, self._pending = False, None
                 return dx
         shapes = (short.output_shape,) if short is not None else self._pending[0].output_shapes
         given = {}
@@ -391,17 +390,18 @@ class Net(Structure):
         program, workspace, named = self._pending
         count = self.n_inputs
         inputs = [named[numbered("input", k, count)] for k in range(count)]
-        dx = {numbered("dinput", k, count): np.empty_like(x) for k, x in enumerate(inputs)}
-        program.run("backward", {**named, **given, **dx}, workspace, accumulate=not self._zeroed)
-        self._zeroed = False
+        # An output may not depend on an input that its layer takes: nothing is written there.
+        dx = {numbered("dinput", k, count): np.zeros_like(x) for k, x in enumerate(inputs)}
+        program.run("backward", {**named, **given, **dx}, workspace, accumulate=not self.vectors.zeroed)
+        self.vectors.zeroed = False
         self._pending = None
         program.give(workspace)
         return _one_or_all(list(dx.values()))
 
     def zero_grad(self) -> None:
-        """Set the gradients of all parameters to 0."""
+        """Set the gradients of all parameters to 0, also of those that the model shares with others."""
         self.vectors.grads.fill(0)
-        self._zeroed = True
+        self.vectors.zeroed = True
 
     # -- states that go on -----------------------------------------------------------------------------------
 

@@ -60,7 +60,8 @@ class Sequential(Model):
         RuntimeError
             The model is in training.
         """
-        check_idle(self, "add")
+        for net in (self, *self.vectors.sharers):
+            check_idle(net, "add")
         self._set_layers([*self.layers, layer])
         return self
 
@@ -84,6 +85,7 @@ class Sequential(Model):
             raise
         self.vectors.adopt([p for layer in layers for p in layer.parameters.values()], self._rng)
         self.forget_programs()
+        self.reset_states()  # their memory has another size now
         self.choose(None, ())
 
     @property

@@ -29,6 +29,9 @@ class Vectors:
     ----------
     params, grads, buffers : ndarray
         ``params`` and ``grads`` have one length and one layout; the gaps between arrays stay 0.
+    zeroed : bool
+        Nothing has been added to ``grads`` since they were 0: the next backward pass, of whichever of the models that
+        share them, need not add.
     sharers : WeakSet of Net
         Models of another model's layers: what they have prepared holds pointers, and is forgotten when the arrays move.
     """
@@ -37,6 +40,7 @@ class Vectors:
         self.dtype = dtype
         self.parameters: list[Parameter] = []
         self.params, self.grads, self.buffers = (_aligned(0, dtype) for _ in range(3))
+        self.zeroed = True
         self.sharers: weakref.WeakSet[Net] = weakref.WeakSet()
 
     def adopt(self, parameters: Iterable[Parameter], rng: np.random.Generator) -> None:
@@ -60,6 +64,7 @@ class Vectors:
             sizes[p.buffer] += -(-p.size // step) * step
         self.params, self.grads = _aligned(sizes[False], self.dtype), _aligned(sizes[False], self.dtype)
         self.buffers = _aligned(sizes[True], self.dtype)
+        self.zeroed = True
         self._bind()
 
     def _bind(self) -> None:
@@ -95,9 +100,9 @@ class Vectors:
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         self.sharers = weakref.WeakSet()  # models that are copied along say so themselves
-        params, grads, buffers = self.params, self.grads, self.buffers
+        params, grads, buffers, zeroed = self.params, self.grads, self.buffers, self.zeroed
         self._allocate()  # copies and unpickled arrays are not aligned, and parameters lost their views
-        self.params[...], self.grads[...], self.buffers[...] = params, grads, buffers
+        self.params[...], self.grads[...], self.buffers[...], self.zeroed = params, grads, buffers, zeroed
 
 
 def _aligned(size: int, dtype: np.dtype) -> np.ndarray:

@@ -190,11 +190,11 @@ class _Run:
         places = [number for number, call in enumerate(backward) if call.kernel == "linear_backward"]
         names: dict[Any, str] = {}
         for linear, number in zip(linears, places, strict=True) if backward else ():
-            dy, x, w, dx, dw, *_ = backward[number].tensors
+            dy, x, w, dx, dw, db, *_ = backward[number].tensors
             assert dy is not None
             assert x is not None
             assert w is not None
-            if dw is not None:
+            if dw is not None or db is not None:
                 for tensor in (dy, x):
                     if tensor.base == "arena" and tensor.key not in names:
                         names[tensor.key] = f"rows{len(names)}"

@@ -1,0 +1,91 @@
+"""What stands between the calls of a model: gradients that several models share, states, gradients of unread inputs."""
+
+import numpy as np
+import pytest
+from _helpers import assert_close
+
+import fastnn as fnn
+
+
+def two_heads():
+    """A model of two outputs over one body, and a model of each of them."""
+    x = fnn.Input((3,))
+    h = fnn.Tanh()(fnn.Linear(3, 4)(x))
+    a, b = fnn.Linear(4, 2)(h), fnn.Linear(4, 1)(h)
+    both = fnn.Model(x, [a, b], dtype="float64", seed=0)
+    return both, fnn.Model(x, a), fnn.Model(x, b)
+
+
+def test_gradients_of_models_that_share_layers_add_up(backend, rng):
+    both, *heads = two_heads()
+    x = rng.standard_normal((5, 3))
+    dys = [rng.standard_normal(net.forward(x, training=True).shape) for net in heads]
+    both.forward(x, training=True)
+    both.backward(dys)
+    expected = both.vectors.grads.copy()
+    for _ in range(2):  # the second time by the short way
+        heads[0].zero_grad()
+        for net, dy in zip(heads, dys, strict=True):
+            net.forward(x, training=True)
+            net.backward(dy)
+        assert_close(both.vectors.grads, expected, 1e-12)
+
+
+def test_states_begin_anew_in_a_model_that_has_grown(backend, rng):
+    net = fnn.Sequential(fnn.LSTM(3, 4, stateful=True), dtype="float64", seed=0)
+    x = rng.standard_normal((2, 5, 3))
+    net.predict(x)
+    net.add(fnn.LSTM(4, 6, stateful=True))
+    grown = net.predict(x)
+    net.reset_states()
+    np.testing.assert_array_equal(net.predict(x), grown)
+
+
+def test_the_gradient_of_an_input_that_the_output_needs_not_is_0(backend, rng):
+    x, h = fnn.Input((3,)), fnn.Input((4,))
+    after = fnn.Tanh()(fnn.Linear(7, 4)(fnn.Concat()(x, h)))
+    sequence, start = fnn.Input((None, 3)), fnn.Input((4,))
+    y = fnn.Scan(x, fnn.Linear(3, 2)(x), states={h: after})(sequence, start)
+    net = fnn.Model([sequence, start], y, seed=0)
+    arrays = [rng.standard_normal((6, 5, 3)).astype("f4"), np.ones((6, 4), "f4")]
+    dy = np.ones_like(net.forward(arrays, training=True))
+    junk = [np.full((6, 4), 7.0, "f4") for _ in range(50)]  # what new memory may hold then
+    del junk
+    dx, dstart = net.backward(dy)
+    assert dx.any()
+    assert not dstart.any()
+
+
+@pytest.mark.parametrize("frozen", ["0.w", "0.b"])
+def test_one_parameter_of_a_cell_may_be_frozen_alone(backend, rng, frozen):
+    x, h = fnn.Input((3,)), fnn.Input((3,))
+    after = fnn.Tanh()(fnn.Linear(3, 3)(fnn.Add()(x, h)))
+    net = fnn.Sequential(fnn.Scan(x, after, states={h: after}), dtype="float64", seed=0)
+    (scan,) = net.layers
+    cell = {name.replace("1.", "0."): p for name, p in scan.parameters.items()}
+    sequence = rng.standard_normal((2, 5, 3))
+    dy = np.ones_like(net.forward(sequence, training=True))
+    net.backward(dy)
+    whole = {name: p.grad.copy() for name, p in cell.items()}
+    cell[frozen].trainable = False
+    net.zero_grad()
+    net.forward(sequence, training=True)
+    net.backward(dy)
+    for name, p in cell.items():
+        assert_close(p.grad, 0 * whole[name] if name == frozen else whole[name], 1e-12)
+
+
+def test_layers_are_not_added_while_another_model_trains_the_numbers(backend):
+    chain = fnn.Sequential(fnn.Linear(3, 4), seed=0)
+    x = fnn.Input((3,))
+    part = fnn.Model(x, chain.layers[0](x))
+    part.compile("sgd", "mse")
+
+    class Grow(fnn.Callback):
+        def on_epoch_end(self, epoch, logs):
+            chain.add(fnn.Linear(4, 2))
+
+    with pytest.raises(RuntimeError, match="add: expected a model at rest, got one in training"):
+        part.fit(np.ones((8, 3)), np.ones((8, 4)), epochs=2, verbose=0, callbacks=[Grow()])
+    assert len(chain.layers) == 1
+    chain.add(fnn.Linear(4, 2))
