@@ -14,11 +14,12 @@ from safetensors.numpy import load_file
 
 import fastnn as fnn
 from fastnn.cli import main
-from fastnn.tasks import _runs, xor
+from fastnn.tasks import _runs, binary_addition, xor
 
 RUNS = {
     "addition": ["--examples", "200", "--fresh", "50", "--epochs", "6", "--hidden", "5", "--batch-size", "32"],
     "xor": ["--iterations", "600"],
+    "binary-addition": ["--iterations", "210", "--epochs", "4"],
 }
 
 
@@ -31,6 +32,8 @@ def train(tmp_path, monkeypatch, capsys):
     """Run ``fastnn train`` in this process, in an empty folder; ``until`` ends it after so many checkpoints."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(xor, "CHECKPOINT", 70)
+    for name, size in {"REPORT_EVERY": 100, "EXAMPLES": 200, "FRESH": 100}.items():
+        monkeypatch.setattr(binary_addition, name, size)
     original = fnn.saving.save
 
     def run(task, out, *more, until=None, options=None):
@@ -68,7 +71,7 @@ def assert_same_results(folder, expected):
         for name in ("seconds", "training_cpu_seconds"):
             metrics.pop(name, None)
     assert one == other
-    for name in ("accuracy.png", "errors.png"):
+    for name in ("accuracy.png", "errors.png", "error.png"):
         if (expected / name).exists():
             assert (folder / name).read_bytes() == (expected / name).read_bytes()
 

@@ -124,7 +124,7 @@ def test_after_the_training_it_adds_32_bits_without_an_error(compiled_core, tmp_
     assert set(metrics) == {
         "task", "seed", "config", "backend", "iterations", "epochs", "interrupted", "seconds", "errors", "answers",
         "small_errors", "fresh_errors_before", "fresh_errors", "fresh_total", "carry_errors_before", "carry_errors",
-        "carry_total",
+        "carry_total", "options",
     }  # fmt: skip
     assert (metrics["task"], metrics["seed"], metrics["backend"]) == ("binary-addition", 0, "compiled")
     assert metrics["config"] == {
@@ -317,7 +317,7 @@ def test_what_is_drawn(tmp_path, monkeypatch):
     assert title == "Binary addition"
     (_, errors), (_, wrong) = panels.values()
     (at, error), (at_printed, error_printed) = errors.values()
-    assert at == list(range(0, 1150, 100))
+    assert list(at) == list(range(0, 1150, 100))
     assert 2 < min(error) < max(error) < 5
     assert (at_printed, error_printed) == ([0, 1000], list(figures(tmp_path)["errors"].values()))
     ((epochs, shares),) = wrong.values()

@@ -21,9 +21,7 @@ from __future__ import annotations
 
 import argparse
 import re
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -257,21 +255,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-@dataclass
-class Course:
-    """What a training leaves behind, as far as it came."""
-
-    iterations: int = 0
-    epochs: int = 0
-    #: By iteration: what the tutorial prints, the sum of the bits' errors and the net's answer.
-    errors: dict[str, float] = field(default_factory=dict)
-    answers: dict[str, int] = field(default_factory=dict)
-    #: By iteration: the mean of that error over the next BLOCK sums, before they are learnt from.
-    blocks: dict[int, float] = field(default_factory=dict)
-    #: After each epoch: the share of the training pairs that came out wrong in it.
-    wrong: list[float] = field(default_factory=list)
-
-
 def run(args: argparse.Namespace) -> int:
     """Train, report and write the output folder: ``fastnn train binary-addition``.
 
@@ -290,46 +273,54 @@ def run(args: argparse.Namespace) -> int:
     BadInput
         The output folder cannot be written to, the backend is not installed, or the loss is no number any more.
     """
-    start = time.perf_counter()
     with _runs.prepared(args) as (say, folder):
-        return _train(args, say, folder, start)
+        run = _runs.Run("binary-addition", args, folder, say)
+        return _runs.DONE if run.finished else _train(args, say, folder, run)
 
 
-def _train(args: argparse.Namespace, say: _runs.Printer, folder: _runs.OutputFolder, start: float) -> int:
+def _train(args: argparse.Namespace, say: _runs.Printer, folder: _runs.OutputFolder, run: _runs.Run) -> int:
     rng = np.random.default_rng(args.seed)
     train, fresh, carries = draw_carries(EXAMPLES, rng), draw_uniform(FRESH, rng), draw_carries(FRESH, rng)
     # All pairs of numbers that the tutorial draws from.
     small = np.indices((1 << TUTORIAL_BITS - 1,) * 2).reshape(2, -1).T
-    model, course = build_model(args.seed), Course()
+    model = run.model or build_model(args.seed)
+    notes = run.notes
+    notes.setdefault("iterations", 0)
+    # By iteration: what the tutorial prints, the sum of the bits' errors and the net's answer.
+    notes.setdefault("errors", {})
+    notes.setdefault("answers", {})
+    # Of each BLOCK sums the mean of that error, before they are learnt from.
+    notes.setdefault("blocks", [])
     say(f"Binary addition; seed {args.seed}, backend {fnn.backend()}, results in {folder.path}")
     model.summary(say)
-    # Those that an interrupted training does not come to stay None.
-    figures: dict[str, int | None] = dict.fromkeys(("small_errors", "fresh_errors_before", "carry_errors_before"))
     interrupted = False
     try:
-        say(f"8 bits, as in the tutorial: {args.iterations:,} sums one at a time, gradient descent, rate {args.lr:g}")
-        _train_tutorial(model, args, say, course)
-        wrong = count_wrong(model, small, TUTORIAL_BITS)
-        figures["small_errors"] = wrong
-        say(f"All pairs of its numbers: {wrong:,} of {len(small):,} are wrong")
-        figures |= _try_32_bits(model, fresh, carries, say, "_before")
+        if "before" not in notes:
+            say(f"8 bits, the tutorial's way: {args.iterations:,} sums one by one, gradient descent, rate {args.lr:g}")
+            _train_tutorial(model, args, say, run)
+            wrong = count_wrong(model, small, TUTORIAL_BITS)
+            say(f"All pairs of its numbers: {wrong:,} of {len(small):,} are wrong")
+            notes["before"] = {"small_errors": wrong, **_try_32_bits(model, fresh, carries, say, "_before")}
+            run.save(model)
         if args.epochs:
             say(
                 f"{BITS} bits: {args.epochs} epochs of {EXAMPLES:,} pairs, many with long carries, "
                 f"in batches of {BATCH_SIZE}; cross-entropy, Adam, rate {ADAM_LR:g}"
             )
-            _train_on(model, train, args, course)
+            _train_on(model, train, args, run)
     except KeyboardInterrupt:
         interrupted = True
         say("Interrupted; what follows is the net as far as it came.")
     folder.save_model(model, METADATA)
-    say(f"After {course.iterations:,} iterations and {course.epochs} epochs:")
+    # Each block was an epoch too.
+    epochs = max(model.epochs_done - len(notes["blocks"]), 0)
+    say(f"After {notes['iterations']:,} iterations and {epochs} epochs:")
     some = fresh[:5]
     equations = [f"{a} + {b}" for a, b in some.tolist()]
     _runs.write_examples(say, equations, answer(model, equations), [str(total) for total in some.sum(axis=1).tolist()])
-    figures |= _try_32_bits(model, fresh, carries, say)
-    seconds = time.perf_counter() - start
-    folder.write_metrics(
+    after = _try_32_bits(model, fresh, carries, say)
+    seconds = run.spent()["seconds"]
+    run.write_metrics(
         {
             "task": "binary-addition",
             "seed": args.seed,
@@ -343,21 +334,28 @@ def _train(args: argparse.Namespace, say: _runs.Printer, folder: _runs.OutputFol
                 "adam_lr": ADAM_LR,
             },
             "backend": fnn.backend(),
-            "iterations": course.iterations,
-            "epochs": course.epochs,
+            "iterations": notes["iterations"],
+            "epochs": epochs,
             "interrupted": interrupted,
             "seconds": seconds,
-            "errors": course.errors,
-            "answers": course.answers,
-            **figures,
+            "errors": notes["errors"],
+            "answers": notes["answers"],
+            # None where an interrupted training did not come to them.
+            **notes.get("before", dict.fromkeys(("small_errors", "fresh_errors_before", "carry_errors_before"))),
+            **after,
             "fresh_total": FRESH,
             "carry_total": FRESH,
         }
     )
     say(f"Wrote {folder.model} and {folder.metrics} in {seconds:.1f} s; ask it with")
     say(f'  fastnn eval {folder.model} "9 + 60"')
-    _draw(say, folder, course)
-    return _runs.INTERRUPTED if interrupted else _runs.DONE
+    # What the model has of a history is else that of the tutorial's last sums.
+    shares = model.history.history["exact_match"] if epochs and model.history is not None else []
+    _draw(say, folder, notes, [1 - share for share in shares])
+    if interrupted:
+        return _runs.INTERRUPTED
+    run.finish()
+    return _runs.DONE
 
 
 def _try_32_bits(
@@ -374,27 +372,30 @@ def _try_32_bits(
     return wrong
 
 
-def _train_tutorial(model: fnn.Sequential, args: argparse.Namespace, say: _runs.Printer, course: Course) -> None:
+def _train_tutorial(model: fnn.Sequential, args: argparse.Namespace, say: _runs.Printer, run: _runs.Run) -> None:
     """Train as the tutorial does, and print what it prints."""
     pairs = draw_tutorial(args.seed, args.iterations)[1]
     x, y = encode(pairs, TUTORIAL_BITS)
     # The loss is the sum of squares, whose gradient has a 2 that the tutorial's has not.
     optimizer = fnn.SGD(lr=args.lr / 2)
     model.compile(optimizer=optimizer, loss=fnn.losses.MSE(reduction="sum"))
-    try:
-        for first in range(0, len(x), BLOCK):
-            block = slice(first, first + BLOCK)
-            # As the tutorial has it: with the weights before the iteration's update.
-            outputs = model.predict(x[block])
-            errors = np.abs(y[block] - outputs).sum(axis=(1, 2))
-            course.blocks[first] = float(errors.mean())
-            if first % REPORT_EVERY == 0:
-                course.errors[str(first)] = float(errors[0])
-                course.answers[str(first)] = int(decode(outputs[:1])[0])
-                say(report(pairs[first], outputs[0], y[first], float(errors[0])))
+    notes, done = run.notes, run.notes["iterations"]
+    for first in range(done, len(x), BLOCK):
+        block = slice(first, first + BLOCK)
+        # As the tutorial has it: with the weights before the iteration's update.
+        outputs = model.predict(x[block])
+        errors = np.abs(y[block] - outputs).sum(axis=(1, 2))
+        if first % REPORT_EVERY == 0:
+            notes["errors"][str(first)] = float(errors[0])
+            notes["answers"][str(first)] = int(decode(outputs[:1])[0])
+            say(report(pairs[first], outputs[0], y[first], float(errors[0])))
+        notes["blocks"].append(float(errors.mean()))
+        try:
             model.fit(x[block], y[block], batch_size=1, shuffle=False, verbose=0)
-    finally:
-        course.iterations = optimizer.updates
+        finally:
+            notes["iterations"] = done + optimizer.updates
+        if notes["iterations"] % REPORT_EVERY == 0:
+            run.save(model)
 
 
 def report(pair: np.ndarray, outputs: np.ndarray, target: np.ndarray, error: float) -> str:
@@ -412,21 +413,24 @@ def report(pair: np.ndarray, outputs: np.ndarray, target: np.ndarray, error: flo
     )
 
 
-def _train_on(model: fnn.Sequential, pairs: np.ndarray, args: argparse.Namespace, course: Course) -> None:
+def _train_on(model: fnn.Sequential, pairs: np.ndarray, args: argparse.Namespace, run: _runs.Run) -> None:
     """Train on 32-bit numbers. What they have in their lowest places are sums of all smaller lengths."""
     x, y = encode(pairs, BITS + 1)
-    model.compile(optimizer=fnn.Adam(lr=ADAM_LR), loss="binary_crossentropy", metrics=["exact_match"])
-    before = model.epochs_done
-    try:
-        model.fit(x, y, epochs=args.epochs, batch_size=BATCH_SIZE, verbose=0 if args.quiet else 1)
-    finally:
-        course.epochs = model.epochs_done - before
-        if course.epochs:  # else the history may still be that of the tutorial's part
-            assert model.history is not None
-            course.wrong = [1 - share for share in model.history.history["exact_match"]]
+    begun = model.epochs_done > len(run.notes["blocks"])
+    if not begun:
+        model.compile(optimizer=fnn.Adam(lr=ADAM_LR), loss="binary_crossentropy", metrics=["exact_match"])
+    model.fit(
+        x,
+        y,
+        epochs=args.epochs,
+        batch_size=BATCH_SIZE,
+        callbacks=[_runs.Checkpoints(run)],
+        verbose=0 if args.quiet else 1,
+        resume=begun,
+    )
 
 
-def _draw(say: _runs.Printer, folder: _runs.OutputFolder, course: Course) -> None:
+def _draw(say: _runs.Printer, folder: _runs.OutputFolder, notes: dict[str, Any], wrong: Sequence[float]) -> None:
     """Draw how the errors fell; without matplotlib, say in one line what that needs."""
     from fastnn import plots  # only here: it may need matplotlib, which takes its time to import
 
@@ -434,14 +438,13 @@ def _draw(say: _runs.Printer, folder: _runs.OutputFolder, course: Course) -> Non
         "sum of the 8 bits' errors": (
             "iteration",
             {
-                f"mean of the next {BLOCK} sums": (list(course.blocks), list(course.blocks.values())),
-                "as printed": ([int(first) for first in course.errors], list(course.errors.values())),
+                f"mean of the next {BLOCK} sums": (range(0, BLOCK * len(notes["blocks"]), BLOCK), notes["blocks"]),
+                "as printed": ([int(first) for first in notes["errors"]], list(notes["errors"].values())),
             },
         )
     }
-    if course.wrong:
-        epochs = range(1, len(course.wrong) + 1)
-        panels["share of wrong sums"] = ("epoch, 32 bits", {"training pairs": (epochs, course.wrong)})
+    if wrong:
+        panels["share of wrong sums"] = ("epoch, 32 bits", {"training pairs": (range(1, len(wrong) + 1), wrong)})
     try:
         picture = plots.png(plots.courses(panels, "Binary addition"))
     except ImportError as error:
