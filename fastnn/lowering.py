@@ -70,6 +70,9 @@ class Lowering:
     threads : int
         The batch is cut into so many parts, as even as whole vectors of examples allow; ops that treat examples one by
         one are called once for each, and such calls may run beside one another. Fewer where the batch is small.
+    kernels : namespace, optional
+        The backend; default the one in use. Sizes of memory are its own, so all of a program is of one backend, even
+        if another thread chooses the other one meanwhile.
     """
 
     def __init__(
@@ -89,9 +92,10 @@ class Lowering:
         weighted: Sequence[bool] = (),
         carry: str = "none",
         threads: int = 1,
+        kernels: Any = None,
     ) -> None:
         self.training = training
-        self.kernels = _backend.kernels
+        self.kernels = kernels or _backend.kernels
         self.itemsize = dtype.itemsize
         self._dtype = dtype
         self._wants_dx = wants_dx
@@ -315,7 +319,7 @@ class Lowering:
 
     def nested(self, graph: Graph, shapes: Sequence[tuple[int, ...]]) -> Lowering:
         """Lower a graph that runs within this one, once for each step."""
-        return Lowering(graph, shapes, self._dtype, training=self.training, wants_dx=True)
+        return Lowering(graph, shapes, self._dtype, training=self.training, wants_dx=True, kernels=self.kernels)
 
     def scratch(self, size: int) -> Tensor | None:
         """Memory for the length of one call; None for none."""
@@ -457,11 +461,12 @@ class Lowering:
         return bind(self.sections, self.itemsize)
 
     def program(self) -> Program:
-        """Bind the calls to an executor of the backend in use."""
+        """Bind the calls to an executor of their backend."""
         sections, bases, arena_bytes = self.bind()
         shapes = tuple(self._shapes[value] for value in self._outputs)
         carried = [(offset, self._shapes[value]) for value, offset in self._places.items()]
-        return Program(sections, bases, arena_bytes, self._dtype, shapes, self.training, carried, self.carry_bytes)
+        executor = self.kernels.Executor(sections, len(bases), arena_bytes, self._dtype)
+        return Program(executor, sections, bases, shapes, self.training, carried, self.carry_bytes)
 
 
 def _cut_batch(batch: int, threads: int) -> list[tuple[int, int]]:

@@ -136,8 +136,8 @@ class Net(Structure):
         if mode == "fit" and self.optimizer is not None:  # its numbers stand in the calls, and a user may set them
             update = (self.optimizer.clipnorm, *self.optimizer.numbers())
         given = tuple(sorted((key, tuple(value)) for key, value in options.items()))
-        count = threads.current()
-        key = (*shapes, mode, carry, count, _backend.backend(), trainable, update, len(self.layers), given)
+        count, kernels = threads.current(), _backend.kernels
+        key = (*shapes, mode, carry, count, kernels.Executor, trainable, update, len(self.layers), given)
         with self._lock:
             program = self._programs.get(key)
             if program is None:
@@ -147,7 +147,7 @@ class Net(Structure):
                 if mode == "fit":
                     parts["optimizer"] = self.optimizer
                 graph, training = self.graph(*shapes), mode in TRAINING
-                parts |= {"wants_dx": mode == "train", "carry": carry, "threads": count}
+                parts |= {"wants_dx": mode == "train", "carry": carry, "threads": count, "kernels": kernels}
                 lowering = Lowering(graph, shapes, self.dtype, training=training, **parts, **options)
                 program = self._programs[key] = lowering.program()
                 while len(self._programs) > CACHED:

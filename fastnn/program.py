@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from . import _backend
-
 
 def numbered(kind: str, number: int, count: int) -> str:
     """Name the memory of one of a model's inputs or outputs: ``kind`` alone if there is only one."""
@@ -20,14 +18,12 @@ class Program:
 
     Parameters
     ----------
+    executor : Executor
+        Of a backend, for these sections.
     sections : dict
         Lists of bound calls by name: ``forward``, ``backward``, or ``step``.
     bases : tuple of str
         Names of the memory blocks that offsets count from; the first is the arena.
-    arena_bytes : int
-        Size of a workspace.
-    dtype : numpy.dtype
-        float32 or float64.
     output_shapes : tuple of tuple of int
         Shapes of what the graph returns.
     training : bool
@@ -40,10 +36,9 @@ class Program:
 
     def __init__(
         self,
+        executor: Any,
         sections: dict[str, list[Any]],
         bases: tuple[str, ...],
-        arena_bytes: int,
-        dtype: np.dtype,
         output_shapes: tuple[tuple[int, ...], ...],
         training: bool,
         carried: Sequence[tuple[int, tuple[int, ...]]] = (),
@@ -54,7 +49,7 @@ class Program:
         self.output_shapes = output_shapes
         self.training = training
         self.sections = {name: [call[0] for call in calls] for name, calls in sections.items()}
-        self.executor = _backend.kernels.Executor(sections, len(bases), arena_bytes, dtype)
+        self.executor = executor
         self._free: list[Any] = []
 
     def take(self) -> Any:

@@ -5,6 +5,8 @@ import pytest
 from _helpers import assert_close
 
 import fastnn as fnn
+from fastnn import _backend
+from fastnn.lowering import Lowering
 
 
 def two_heads():
@@ -89,3 +91,25 @@ def test_layers_are_not_added_while_another_model_trains_the_numbers(backend):
         part.fit(np.ones((8, 3)), np.ones((8, 4)), epochs=2, verbose=0, callbacks=[Grow()])
     assert len(chain.layers) == 1
     chain.add(fnn.Linear(4, 2))
+
+
+def test_a_program_is_all_of_one_backend(compiled_core, rng):
+    """Another thread may choose the other one at any time; the kernels' memory is of different sizes."""
+    x, h = fnn.Input((4,)), fnn.Input((4,))
+    after = fnn.Tanh()(fnn.Linear(4, 4)(fnn.Add()(x, h)))
+    net = fnn.Sequential(fnn.LSTM(3, 4), fnn.Scan(x, after, states={h: after}), dtype="float64", seed=0)
+    sequence = rng.standard_normal((2, 5, 3))
+    expected = net.predict(sequence)
+    for first, second in (("numpy", "compiled"), ("compiled", "numpy")):
+        with fnn.use_backend(first):
+            kernels = _backend.kernels
+            lowering = Lowering(net.graph(sequence.shape), [sequence.shape], net.dtype, training=False)
+        with fnn.use_backend(second):
+            program = lowering.program()
+            assert type(program.executor) is kernels.Executor
+            nested = lowering.nested(net.graph(sequence.shape), [sequence.shape])
+            assert nested.kernels is kernels
+        with fnn.use_backend(first):
+            y = np.empty_like(expected)
+            program.run("forward", {**net.memory(), "input": sequence, "output": y}, program.take())
+        assert_close(y, expected, 1e-12)
