@@ -1,4 +1,5 @@
 # The GRU on rows: one vector holds units of one example, for batches too small to fill a vector. Included by gru.pyx.
+# With lengths each step is made for the first rows alone, of the examples that reach it.
 
 cdef enum:
     STEPS_AT_ONCE = 128  # steps whose gates are in memory at the same time when nothing is saved
@@ -13,7 +14,7 @@ cdef int64_t scratch_rows(shape_t* s) noexcept nogil:
     cdef int64_t width = up(s.H, s.VL), chunk = min(s.T, <int64_t>STEPS_AT_ONCE), pieces = 64 * 16
     cdef int64_t forward = (s.I + s.H + 2) * 3 * width + s.B * (chunk * 4 * width + 8 * width)
     cdef int64_t backward = 3 * s.H * (width + s.I + 1) + s.B * (s.T * 6 * s.H + 3 * s.H + 3 * width)
-    return max(forward, backward) + pieces
+    return max(forward, backward) + order_size(s) + pieces
 
 
 # ------------------------------------------------------------------------------------------------------------ forward
@@ -24,9 +25,10 @@ cdef void forward_rows(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_t*
     cdef floating* y = <floating*>a.t[F_Y].data
     cdef floating* scratch = <floating*>aligned(a.t[F_SCRATCH].data)
     cdef floating* saved = <floating*>aligned(a.t[F_SAVED].data) if a.t[F_SAVED].data != NULL else NULL
+    cdef const int64_t* order = by_length(s, lengths, 1, &scratch)
     steps = longest(lengths, B, T)
     for d in range(s.D):
-        forward_rows_direction(L, G, s, a, d, steps, saved, scratch)
+        forward_rows_direction(L, G, s, a, d, steps, order, saved, scratch)
         if saved != NULL:
             saved += T * B * 5 * width
     if y != NULL and lengths != NULL:
@@ -34,12 +36,11 @@ cdef void forward_rows(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_t*
 
 
 cdef void forward_rows_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_t* a, int64_t d, int64_t steps,
-                                 floating* saved, floating* free) noexcept nogil:
-    cdef int64_t B = s.B, T = s.T, I = s.I, H = s.H, width = up(H, s.VL), position, t, i, taken, low = 0
+                                 const int64_t* order, floating* saved, floating* free) noexcept nogil:
+    cdef int64_t B = s.B, T = s.T, I = s.I, H = s.H, width = up(H, s.VL), position, t, i, taken, own, live, low = 0
     cdef int64_t size = B * width, N = 3 * width
     cdef int64_t chunk = T if saved != NULL else min(T, <int64_t>STEPS_AT_ONCE)
     cdef bint repeated = a.t[F_X].repeated, after = a.t[F_B_HN].data != NULL
-    cdef const int64_t* lengths = <int64_t*>a.t[F_LENGTHS].data
     cdef const floating* x = <floating*>a.t[F_X].data
     cdef const floating* w_ih = <floating*>a.t[F_W_IH + 4 * d].data
     cdef const floating* w_hh = <floating*>a.t[F_W_HH + 4 * d].data
@@ -62,7 +63,7 @@ cdef void forward_rows_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* 
     if after:
         memset(g_bias, 0, N * sizeof(floating))
         memcpy(g_bias + 2 * width, a.t[F_B_HN + 4 * d].data, H * sizeof(floating))
-    rows_in(s, <floating*>a.t[F_H0].data, d, width, h_first)
+    rows_in(s, order, <floating*>a.t[F_H0].data, d, width, h_first)
     if repeated:
         product(B, N, I, x, I, 1, w_ih, N, bias, once, N, False)
     for position in range(steps):
@@ -76,36 +77,40 @@ cdef void forward_rows_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* 
                 h = h_first
             if not repeated:
                 for i in range(B):
-                    product(taken, N, I, x + (i * T + t) * I, I, 1, w_ih, N, bias, z + ((t - low) * B + i) * N, B * N,
-                            False)
+                    own = min(taken, row_steps(s, order, i, steps) - t)
+                    if own > 0:
+                        product(own, N, I, x + (example_of(order, i) * T + t) * I, I, 1, w_ih, N, bias,
+                                z + ((t - low) * B + i) * N, B * N, False)
         t = (position if d == 0 else steps - 1 - position) - low
+        live = live_rows(s, order, t + low)
         z_t = z + t * 3 * size
         if saved != NULL:
             q = z + T * 3 * size + t * size
         if repeated:
-            memcpy(z_t, once, 3 * size * sizeof(floating))
+            for i in range(live):
+                memcpy(z_t + i * N, once + example_of(order, i) * N, N * sizeof(floating))
         if after:
             # Without a state the product has no terms, and g is its bias.
-            to_and_fro(L, B, N, 0 if still else H, h, width, w_hh, N, g_bias, g, N, False, position & 1)
-            G.after(B, width, z_t, g, h, q if saved != NULL else NULL, hs + t * size)
+            to_and_fro(L, live, N, 0 if still else H, h, width, w_hh, N, g_bias, g, N, False, position & 1)
+            G.after(live, width, z_t, g, h, q if saved != NULL else NULL, hs + t * size)
         else:
             if not still:
-                to_and_fro(L, B, 2 * width, H, h, width, w_hh, N, <floating*>NULL, z_t, N, True, position & 1)
-            G.before(B, width, z_t, h, q)
+                to_and_fro(L, live, 2 * width, H, h, width, w_hh, N, <floating*>NULL, z_t, N, True, position & 1)
+            G.before(live, width, z_t, h, q)
             if not still:
-                to_and_fro(L, B, width, H, q, width, w_hh + 2 * width, N, <floating*>NULL, z_t + 2 * width, N, True,
+                to_and_fro(L, live, width, H, q, width, w_hh + 2 * width, N, <floating*>NULL, z_t + 2 * width, N, True,
                            position & 1)
-            G.before_n(B, width, z_t, h, hs + t * size)
+            G.before_n(live, width, z_t, h, hs + t * size)
         still = False
-        if lengths != NULL:
-            for i in range(B):
-                if t + low >= lengths[i]:
-                    memcpy(hs + t * size + i * width, h + i * width, width * sizeof(floating))
+        if live < B:
+            memcpy(hs + t * size + live * width, h + live * width, (B - live) * width * sizeof(floating))
+            if saved != NULL and not after:
+                memset(q + live * width, 0, (B - live) * width * sizeof(floating))  # their gradient is 0, not absent
         h = hs + t * size
         if y != NULL:
-            for i in range(B):
-                memcpy(y + ((i * T + t + low) * s.D + d) * H, h + i * width, H * sizeof(floating))
-    rows_out(s, h, d, width, <floating*>a.t[F_H_N].data)
+            for i in range(live):
+                memcpy(y + ((example_of(order, i) * T + t + low) * s.D + d) * H, h + i * width, H * sizeof(floating))
+    rows_out(s, order, h, d, width, <floating*>a.t[F_H_N].data)
 
 
 # ----------------------------------------------------------------------------------------------------------- backward
@@ -114,19 +119,19 @@ cdef void backward_rows(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_t
     cdef int64_t d, B = s.B, steps, width = up(s.H, s.VL)
     cdef floating* saved = <floating*>aligned(a.t[B_SAVED].data)
     cdef floating* scratch = <floating*>aligned(a.t[B_SCRATCH].data)
+    cdef const int64_t* order = by_length(s, <int64_t*>a.t[B_LENGTHS].data, 1, &scratch)
     steps = longest(<int64_t*>a.t[B_LENGTHS].data, B, s.T)
     for d in range(s.D):
-        backward_rows_direction(L, G, s, a, d, steps, saved + d * s.T * B * 5 * width, scratch)
+        backward_rows_direction(L, G, s, a, d, steps, order, saved + d * s.T * B * 5 * width, scratch)
 
 
 cdef void backward_rows_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_t* a, int64_t d, int64_t steps,
-                                  const floating* gates, floating* free) noexcept nogil:
+                                  const int64_t* order, const floating* gates, floating* free) noexcept nogil:
     cdef int64_t B = s.B, T = s.T, I = s.I, H = s.H, width = up(H, s.VL), N = 3 * H, size = B * width
-    cdef int64_t position, t, before, i
+    cdef int64_t position, t, before, i, live
     cdef bint want_dx = a.t[B_DX].data != NULL, summed = want_dx and a.t[B_DX].n[1] != T
     cdef bint want_sum = summed or a.t[B_X].repeated, has_dy = a.t[B_DY].data != NULL
     cdef bint after = a.t[B_B_HN].data != NULL
-    cdef const int64_t* lengths = <int64_t*>a.t[B_LENGTHS].data
     cdef const floating* dy = NULL
     cdef const floating* qs = gates + T * 3 * size
     cdef const floating* hs = qs + T * size
@@ -143,66 +148,45 @@ cdef void backward_rows_direction(const leaf_t* L, const gru_leaf_t* G, shape_t*
     if width != H:
         memset(for_h, 0, N * width * sizeof(floating))
     L.transpose(a.t[B_W_HH + 3 * d].data, N, H, N, for_h, width)
-    rows_in(s, <floating*>a.t[B_DH_N].data, d, width, dh)
-    rows_in(s, <floating*>a.t[B_H0].data, d, width, h_first)
+    rows_in(s, order, <floating*>a.t[B_DH_N].data, d, width, dh)
+    rows_in(s, order, <floating*>a.t[B_H0].data, d, width, h_first)
     if want_sum:
         memset(d_sum, 0, B * N * sizeof(floating))
     for position in range(steps - 1, -1, -1):
         t = position if d == 0 else steps - 1 - position
         before = t - 1 if d == 0 else t + 1
         h_prev = hs + before * size if position > 0 else h_first
-        for i in range(B):
+        live = live_rows(s, order, t)  # of the others dh stays as it is
+        for i in range(live):
             row = t * B + i
             if has_dy:
-                dy = <floating*>a.t[B_DY].data + ((i * T + t) * s.D + d) * H
-            if lengths != NULL and t >= lengths[i]:  # dh stays as it is
-                memset(d_in + row * N, 0, N * sizeof(floating))
-                memset(d_hidden + row * N, 0, N * sizeof(floating))
-            else:
-                G.dz(H, width, gates + row * 3 * width, qs + row * width if after else NULL, h_prev + i * width, dy,
-                     NULL, 0, dh + i * width, d_in + row * N, d_hidden + row * N)
+                dy = <floating*>a.t[B_DY].data + ((example_of(order, i) * T + t) * s.D + d) * H
+            G.dz(H, width, gates + row * 3 * width, qs + row * width if after else NULL, h_prev + i * width, dy,
+                 NULL, 0, dh + i * width, d_in + row * N, d_hidden + row * N)
+        memset(d_in + (t * B + live) * N, 0, (B - live) * N * sizeof(floating))
+        memset(d_hidden + (t * B + live) * N, 0, (B - live) * N * sizeof(floating))
         if not after:
             memset(dq, 0, size * sizeof(floating))
-            recur(L, B, width, H, d_in + t * B * N + 2 * H, N, for_h + 2 * H * width, dq, width, position & 1)
-            for i in range(B):
-                if lengths == NULL or t < lengths[i]:
-                    row = t * B + i
-                    G.dz_r(H, gates + row * 3 * width, h_prev + i * width, dq + i * width, dh + i * width,
-                           d_in + row * N)
+            recur(L, live, width, H, d_in + t * B * N + 2 * H, N, for_h + 2 * H * width, dq, width, position & 1)
+            for i in range(live):
+                row = t * B + i
+                G.dz_r(H, gates + row * 3 * width, h_prev + i * width, dq + i * width, dh + i * width, d_in + row * N)
         if position > 0 or a.t[B_DH0].data != NULL:
-            recur(L, B, width, N if after else 2 * H, d_hidden + t * B * N, N, for_h, dh, width, position & 1)
+            recur(L, live, width, N if after else 2 * H, d_hidden + t * B * N, N, for_h, dh, width, position & 1)
         if want_sum:
-            L.add(d_sum, d_in + t * B * N, B * N)
-    rows_out(s, dh, d, width, <floating*>a.t[B_DH0].data)
+            for i in range(live):
+                L.add(d_sum + example_of(order, i) * N, d_in + (t * B + i) * N, N)
+    rows_out(s, order, dh, d, width, <floating*>a.t[B_DH0].data)
     if want_dx:
-        rows_dx(L, s, a, d, steps, d_in, d_sum, for_x)
+        rows_dx(L, s, a, d, steps, order, d_in, d_sum, for_x)
     if a.t[B_DW_IH].data == NULL:
         return
-    rows_input_gradients(L, s, a, d, steps, d_in, d_sum)
+    rows_input_gradients(L, s, a, d, steps, order, d_in, d_sum)
+    # Where the reset gate comes before the product, the columns of n have met q, not h.
+    rows_state_gradients(s, a, d, steps, order, N if after else 2 * H, h_first, hs, d_hidden)
     if after:
-        rows_state_gradients(s, a, d, steps, hs, d_hidden)
         L.col_sum(d_hidden, steps * B, N, for_x, False)
         write_sums(L, H, for_x + 2 * H, <floating*>a.t[B_DB_HN + 4 * d].data, a.accumulate)
-    else:
-        rows_state_gradients_before(s, a, d, steps, qs, hs, d_in)
-
-
-cdef void rows_state_gradients_before(shape_t* s, args_t* a, int64_t d, int64_t steps, const floating* qs,
-                                      const floating* hs, const floating* dz) noexcept nogil:
-    """As rows_state_gradients, where the reset gate comes before the product: the columns of n have met q, not h."""
-    cdef int64_t B = s.B, H = s.H, N = 3 * H, width = up(H, s.VL)
-    cdef const floating* h0 = <floating*>a.t[B_H0].data
-    cdef floating* dw = <floating*>a.t[B_DW_HH + 4 * d].data
-    cdef bint add = a.accumulate
-    if steps * B == 0:
-        if not add:
-            memset(dw, 0, N * H * sizeof(floating))
-        return
-    product(H, H, steps * B, qs, 1, width, dz + 2 * H, N, <floating*>NULL, dw + 2 * H, N, add)
-    if d == 0:
-        product(H, 2 * H, (steps - 1) * B, hs, 1, width, dz + B * N, N, <floating*>NULL, dw, N, add)
-    else:
-        product(H, 2 * H, (steps - 1) * B, hs + B * width, 1, width, dz, N, <floating*>NULL, dw, N, add)
-    if h0 != NULL:
-        product(H, 2 * H, B, h0 + d * H, 1, s.D * H, dz if d == 0 else dz + (steps - 1) * B * N, N, <floating*>NULL,
-                dw, N, True)
+    elif steps * B > 0:
+        product(H, H, steps * B, qs, 1, width, d_in + 2 * H, N, <floating*>NULL,
+                <floating*>a.t[B_DW_HH + 4 * d].data + 2 * H, N, a.accumulate)

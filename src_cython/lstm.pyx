@@ -37,7 +37,6 @@ cdef inline double gate_factor(int64_t gate) noexcept nogil:
 
 
 include "recurrent.pxi"
-include "recurrent_ragged.pxi"
 include "lstm_lanes.pxi"
 include "lstm_rows.pxi"
 

@@ -88,7 +88,7 @@ cdef void forward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) noe
     cdef floating* saved = <floating*>aligned(a.t[F_SAVED].data) if a.t[F_SAVED].data != NULL else NULL
     cdef floating* y = <floating*>a.t[F_Y].data
     cdef const int64_t* lengths = <int64_t*>a.t[F_LENGTHS].data
-    cdef const int64_t* order = by_length(s, lengths, &free)
+    cdef const int64_t* order = by_length(s, lengths, s.VL, &free)
     cdef floating* buffer = take(&free, block_size(s)) if order != NULL else NULL
     cdef floating* target
     cdef floating* weights[2]
@@ -200,7 +200,7 @@ cdef void backward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) no
     cdef bint summed = dx != NULL and a.t[B_DX].n[1] != T
     cdef int64_t dx_rows = I if summed else T * I
     cdef const int64_t* lengths = <int64_t*>a.t[B_LENGTHS].data
-    cdef const int64_t* order = by_length(s, lengths, &free)
+    cdef const int64_t* order = by_length(s, lengths, s.VL, &free)
     cdef floating* buffer = take(&free, block_size(s)) if order != NULL else NULL
     cdef floating* target
     cdef floating* for_h[2]

@@ -63,5 +63,6 @@ cdef void fill_shape(shape_t* s, args_t* a, int x, int w_hh, int w_hh_r, const l
     complete(s, L)
 
 
+include "recurrent_ragged.pxi"
 include "recurrent_lanes.pxi"
 include "recurrent_rows.pxi"

@@ -1,24 +1,30 @@
-# Sequences of unequal length on lanes: blocks of examples of about the same length. Included by lstm.pyx.
+# Sequences of unequal length, taken from the longest to the shortest. Included by recurrent.pxi.
 #
-# A block needs as many steps as its longest sequence. Taken in the order of their lengths, and one vector to a block
-# instead of two, the examples leave few of a block's steps idle. Where order is NULL nothing is moved.
+# On rows, those that reach a step are then the first ones: each step is made for so many rows. On lanes, a block needs
+# as many steps as its longest sequence: of about equal length, and one vector to a block instead of two, the examples
+# leave few of a block's steps idle. Where order is NULL nothing is moved.
 
 cdef inline int64_t block_size(shape_t* s) noexcept nogil:
     """Elements of the rows of a block, whichever they are."""
     return s.VL * max(s.T, <int64_t>1) * max(s.I, s.D * s.H)
 
 
+cdef int64_t order_size(shape_t* s) noexcept nogil:
+    """Elements of scratch for the order, the sorted lengths and the counts (two for each, in float)."""
+    return (2 * s.B + s.T + 2) * 2 + 32
+
+
 cdef int64_t ragged_size(shape_t* s) noexcept nogil:
-    """Elements of scratch for the order, the sorted lengths and the counts (two for each, in float), and a block."""
-    return (2 * s.B + s.T + 2) * 2 + block_size(s) + 32
+    """The same, and a block."""
+    return order_size(s) + block_size(s)
 
 
-cdef int64_t* by_length(shape_t* s, const int64_t* lengths, floating** free) noexcept nogil:
-    """The examples from the longest to the shortest, behind them their lengths; NULL where one block holds all."""
+cdef int64_t* by_length(shape_t* s, const int64_t* lengths, int64_t together, floating** free) noexcept nogil:
+    """The examples from the longest to the shortest, behind them their lengths; NULL for up to ``together`` of them."""
     cdef int64_t i, steps, start = 0, count
     cdef int64_t* order
     cdef int64_t* places
-    if lengths == NULL or s.B <= s.VL:
+    if lengths == NULL or s.B <= together:
         return NULL
     order = <int64_t*>take(free, (2 * s.B + s.T + 2) * <int64_t>(sizeof(int64_t) // sizeof(floating)))
     places = order + 2 * s.B  # where the next sequence of each length goes: sorted by counting, in the given order
@@ -33,6 +39,25 @@ cdef int64_t* by_length(shape_t* s, const int64_t* lengths, floating** free) noe
         order[places[steps]], order[s.B + places[steps]] = i, steps
         places[steps] += 1
     return order
+
+
+cdef inline int64_t live_rows(shape_t* s, const int64_t* order, int64_t t) noexcept nogil:
+    """How many of the examples, the longest first, reach step t."""
+    cdef int64_t n = s.B
+    if order != NULL:
+        while n > 0 and order[s.B + n - 1] <= t:
+            n -= 1
+    return n
+
+
+cdef inline int64_t example_of(const int64_t* order, int64_t row) noexcept nogil:
+    """The example that a row belongs to."""
+    return row if order == NULL else order[row]
+
+
+cdef inline int64_t row_steps(shape_t* s, const int64_t* order, int64_t row, int64_t steps) noexcept nogil:
+    """The steps of a row, of the ``steps`` that the longest one has."""
+    return steps if order == NULL else order[s.B + row]
 
 
 cdef const floating* block_in(const floating* rows, int64_t stride, int64_t used, const int64_t* order, int64_t first,

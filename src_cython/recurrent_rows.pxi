@@ -1,7 +1,8 @@
 # Examples one after another, vectors over the units of one. Included by recurrent.pxi.
 #
 # States are padded to ``width``, a whole number of vectors, each gate of a step too. Arrays of all steps are (T, B, .),
-# so that the rows of one step, and those of all steps but one, are consecutive.
+# so that the rows of one step, and those of all steps but one, are consecutive. With lengths, rows stand in the order
+# of by_length, the examples' own arrays as they were.
 
 cdef floating* pad_gates(const floating* w, int64_t rows, int64_t H, int64_t width, floating** free) noexcept nogil:
     """w (rows, GATES, H) as (rows, GATES, width)."""
@@ -13,20 +14,22 @@ cdef floating* pad_gates(const floating* w, int64_t rows, int64_t H, int64_t wid
     return out
 
 
-cdef void rows_in(shape_t* s, const floating* state, int64_t d, int64_t width, floating* out) noexcept nogil:
+cdef void rows_in(shape_t* s, const int64_t* order, const floating* state, int64_t d, int64_t width,
+                  floating* out) noexcept nogil:
     """One direction's columns of a state (B, D H) as (B, width); zeros for None."""
     cdef int64_t i
     memset(out, 0, s.B * width * sizeof(floating))
     if state != NULL:
         for i in range(s.B):
-            memcpy(out + i * width, state + (i * s.D + d) * s.H, s.H * sizeof(floating))
+            memcpy(out + i * width, state + (example_of(order, i) * s.D + d) * s.H, s.H * sizeof(floating))
 
 
-cdef void rows_out(shape_t* s, const floating* rows, int64_t d, int64_t width, floating* state) noexcept nogil:
+cdef void rows_out(shape_t* s, const int64_t* order, const floating* rows, int64_t d, int64_t width,
+                   floating* state) noexcept nogil:
     cdef int64_t i
     if state != NULL:
         for i in range(s.B):
-            memcpy(state + (i * s.D + d) * s.H, rows + i * width, s.H * sizeof(floating))
+            memcpy(state + (example_of(order, i) * s.D + d) * s.H, rows + i * width, s.H * sizeof(floating))
 
 
 cdef void to_and_fro(const leaf_t* L, int64_t m, int64_t n, int64_t k, const floating* a, int64_t a_row,
@@ -48,25 +51,28 @@ cdef void recur(const leaf_t* L, int64_t m, int64_t n, int64_t k, const floating
 
 # --------------------------------------------------------------------------------------- backward, all steps together
 #
-# dz (T, B, GATES H) is dense; of a repeated x, or where dx is summed over time, dz_sum (B, GATES H) is its sum over T.
+# dz (T, B, GATES H) is dense, and 0 past the sequences' ends; of a repeated x, or where dx is summed over time, dz_sum
+# (B, GATES H) is its sum over T, in the order of x.
 
-cdef void rows_dx(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t steps, const floating* dz,
-                  const floating* dz_sum, floating* for_x) noexcept nogil:
+cdef void rows_dx(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t steps, const int64_t* order,
+                  const floating* dz, const floating* dz_sum, floating* for_x) noexcept nogil:
     """dx, written by the first direction and added to by the second; ``for_x`` holds GATES H I elements."""
-    cdef int64_t B = s.B, T = s.T, I = s.I, N = GATES * s.H, i
+    cdef int64_t B = s.B, T = s.T, I = s.I, N = GATES * s.H, i, own
     cdef floating* dx = <floating*>a.t[B_DX].data
+    cdef floating* target
     L.transpose(a.t[B_W_IH + (B_W_IH_R - B_W_IH) * d].data, N, I, N, for_x, I)
     if a.t[B_DX].n[1] != T:
         product(B, I, N, dz_sum, N, 1, for_x, I, <floating*>NULL, dx, I, d > 0)
         return
     for i in range(B):
-        product(steps, I, N, dz + i * N, B * N, 1, for_x, I, <floating*>NULL, dx + i * T * I, I, d > 0)
+        own, target = row_steps(s, order, i, steps), dx + example_of(order, i) * T * I
+        product(own, I, N, dz + i * N, B * N, 1, for_x, I, <floating*>NULL, target, I, d > 0)
         if d == 0:
-            memset(dx + (i * T + steps) * I, 0, (T - steps) * I * sizeof(floating))
+            memset(target + own * I, 0, (T - own) * I * sizeof(floating))
 
 
-cdef void rows_input_gradients(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t steps, const floating* dz,
-                               const floating* dz_sum) noexcept nogil:
+cdef void rows_input_gradients(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t steps, const int64_t* order,
+                               const floating* dz, const floating* dz_sum) noexcept nogil:
     """The gradients of one direction's w_ih and, unless NULL, b."""
     cdef int64_t B = s.B, T = s.T, I = s.I, N = GATES * s.H, i
     cdef const floating* x = <floating*>a.t[B_X].data
@@ -81,25 +87,34 @@ cdef void rows_input_gradients(const leaf_t* L, shape_t* s, args_t* a, int64_t d
         product(I, N, B, x, 1, I, dz_sum, N, <floating*>NULL, dw, N, add)
     else:
         for i in range(B):
-            product(I, N, steps, x + i * T * I, 1, I, dz + i * N, B * N, <floating*>NULL, dw, N, add or i > 0)
+            product(I, N, row_steps(s, order, i, steps), x + example_of(order, i) * T * I, 1, I, dz + i * N, B * N,
+                    <floating*>NULL, dw, N, add or i > 0)
 
 
-cdef void rows_state_gradients(shape_t* s, args_t* a, int64_t d, int64_t steps, const floating* hs,
-                               const floating* dz) noexcept nogil:
-    """The gradient of one direction's w_hh from its states hs (T, B, width)."""
-    cdef int64_t B = s.B, H = s.H, N = GATES * H, width = up(H, s.VL)
-    cdef const floating* h0 = <floating*>a.t[B_H0].data
+cdef void rows_state_gradients(shape_t* s, args_t* a, int64_t d, int64_t steps, const int64_t* order, int64_t columns,
+                               const floating* h_first, const floating* hs, const floating* dz) noexcept nogil:
+    """The gradient of the first columns of one direction's w_hh from its states h_first (B, width), hs (T, B, width).
+
+    The state before a step is that after the step taken before it. Past a sequence's end the states are those of its
+    own start in the reverse direction, and in the other one finite.
+    """
+    cdef int64_t B = s.B, H = s.H, N = GATES * H, width = up(H, s.VL), i, own
     cdef floating* dw = <floating*>a.t[B_DW_HH + (B_DW_HH_R - B_DW_HH) * d].data
     cdef bint add = a.accumulate
     if steps * B == 0:
         if not add:
             memset(dw, 0, N * H * sizeof(floating))
         return
-    # The state before a step is that after the step taken before it, and h0 at the first.
-    if d == 0:
-        product(H, N, (steps - 1) * B, hs, 1, width, dz + B * N, N, <floating*>NULL, dw, N, add)
+    if order == NULL:
+        product(H, columns, (steps - 1) * B, hs if d == 0 else hs + B * width, 1, width, dz + B * N if d == 0 else dz,
+                N, <floating*>NULL, dw, N, add)
     else:
-        product(H, N, (steps - 1) * B, hs + B * width, 1, width, dz, N, <floating*>NULL, dw, N, add)
-    if h0 != NULL:
-        product(H, N, B, h0 + d * H, 1, s.D * H, dz if d == 0 else dz + (steps - 1) * B * N, N, <floating*>NULL, dw, N,
+        for i in range(B):
+            # In the reverse direction the first step's state stands behind the end, but where all steps are taken.
+            own = order[s.B + i] - (d == 0 or order[s.B + i] == steps)
+            product(H, columns, max(own, <int64_t>0), (hs if d == 0 else hs + B * width) + i * width, 1, B * width,
+                    (dz + B * N if d == 0 else dz) + i * N, B * N, <floating*>NULL, dw, N, add or i > 0)
+    if a.t[B_H0].data != NULL:
+        # The others of the rows of the last step are 0 in the reverse direction, or have been counted.
+        product(H, columns, B, h_first, 1, width, dz if d == 0 else dz + (steps - 1) * B * N, N, <floating*>NULL, dw, N,
                 True)
