@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_beta", "check_count", "check_dtype", "check_float32", "check_length", "check_lengths", "check_shape", "flag",
-    "inner_size", "matrix", "number", "output", "packed", "plain", "too_large", "vector",
+    "inner_size", "matrix", "number", "output", "packed", "plain", "real_array", "too_large", "vector",
 ]  # fmt: skip
 
 KINDS = {1: "a vector (1-D array)", 2: "a matrix (2-D array)", 3: "a batch of sequences (3-D array)"}
@@ -59,6 +59,25 @@ def plain(x: Array, dtype: Any = None) -> Array:
     """Return ``x`` as the kernels read it, C-contiguous and aligned; a copy only if need be."""
     array = np.ascontiguousarray(x, dtype)  # which leaves a view from an odd address where it is
     return array if array.flags.aligned else array.copy()
+
+
+def real_array(x: Any, name: str) -> Array:
+    """Return what somebody gave as an array of its own type, or say why it holds no real numbers."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name}: expected a plain array, got a masked one, whose hidden numbers would count; fill it, as "
+            f"{name}.filled(0), or leave them out."
+        )
+    try:
+        array = np.asarray(x)
+    except ValueError:  # NumPy's own words on lists of unequal lengths do not help much
+        raise ValueError(
+            f"{name}: expected numbers in rows of equal length, got a ragged list; "
+            "pad_sequences() makes a batch and its lengths from unequal sequences."
+        ) from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}.")
+    return array
 
 
 def vector(x: Any, name: str) -> Array:

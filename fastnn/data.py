@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import plain
+from ._arrays import plain, real_array
 from .lowering import spread_lengths
 from .net import Net
 from .ops._base import Graph, Value
@@ -56,7 +56,7 @@ class Data:
         targets = []
         shapes = output_shapes(graph, [array.shape for array in inputs])
         for (label, one), loss, shape in zip(each(y, outputs, name + "y"), model.losses, shapes, strict=True):
-            raw = np.asarray(one)
+            raw = real_array(one, label)
             if raw.ndim and len(raw) != size:
                 raise ValueError(f"{label}: expected {size} examples, as x has, got {len(raw)}.")
             targets.append((label, *loss.targets(raw, shape, label)))
@@ -210,9 +210,7 @@ def check_weight(weight: Any, shape: tuple[int, ...], dtype: np.dtype, name: str
     TypeError, ValueError
         Not real numbers, another shape, or not finite.
     """
-    array = np.asarray(weight)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}.")
+    array = real_array(weight, name)
     if array.shape not in (shape[:1], shape[:-1]):
         either = f"{shape[:1]}" if len(shape) == 2 else f"{shape[:1]} or {shape[:-1]}"
         cure = "; a weight comes without a last axis: pass [..., 0] of it" if array.shape == (shape[0], 1) else ""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _backend
-from ._arrays import check_lengths, plain
+from ._arrays import check_lengths, plain, real_array
 from .ops._base import Call, Op, Tensor, Value
 from .ops.activation import ActivationOp
 
@@ -105,9 +105,7 @@ class Loss:
 
     def targets(self, y: Any, shape: tuple[int, ...], name: str = "y") -> tuple[np.ndarray, bool]:
         """Check targets against the shape of the predictions; return them and whether they are labels."""
-        array = np.asarray(y)
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}.")
+        array = real_array(y, name)
         if self.categorical and array.shape == shape[:-1] and array.dtype.kind in "iu":
             if array.size and (array.min() < 0 or array.max() >= shape[-1]):
                 raise ValueError(

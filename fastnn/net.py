@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _backend, threads
-from ._arrays import check_count, plain
+from ._arrays import check_count, plain, real_array
 from .generation import generate
 from .layers._base import Layer
 from .losses import Loss
@@ -379,9 +379,7 @@ class Net(Structure):
         shapes = (short.output_shape,) if short is not None else self._pending[0].output_shapes
         given = {}
         for number, (label, one) in enumerate(each(dy, self.output_names, "dy")):
-            gradient = np.asarray(one)
-            if gradient.dtype.kind not in "fiub":
-                raise TypeError(f"{label}: expected real numbers, got dtype {gradient.dtype}.")
+            gradient = real_array(one, label)
             if gradient.shape != shapes[number]:
                 raise ValueError(f"{label}: expected shape {shapes[number]}, the output's, got {gradient.shape}.")
             given[numbered("doutput", number, len(shapes))] = self.cast(gradient)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _backend
-from ._arrays import check_count
+from ._arrays import check_count, real_array
 from .lowering import Lowering, leading_to
 from .ops._base import Graph
 from .program import Program, numbered
@@ -182,7 +182,8 @@ class Stream(_backend.Stepper):
         given = list(x) if isinstance(x, (list, tuple)) and len(inputs) > 1 else [x]
         if len(given) != len(inputs):
             raise ValueError(f"stream: expected {len(inputs)} inputs, as a list, got {len(given)}.")
-        arrays = [np.asarray(one) for one in given]
+        names = ["x"] if len(inputs) == 1 else [f"x[{number}]" for number in range(len(inputs))]
+        arrays = [real_array(one, f"stream: {name}") for one, name in zip(given, names, strict=True)]
         single = arrays[0].ndim == len(inputs[0].shape) - 1
         if single:
             arrays = [array[:, None] if array.ndim else array for array in arrays]
@@ -191,13 +192,12 @@ class Stream(_backend.Stepper):
             expected = (self.batch_size, steps, *value.shape[2:])
             if array.shape != expected or steps == 0:
                 rest = "".join(f", {size}" for size in value.shape[2:])
-                name = "x" if len(inputs) == 1 else f"x[{number}]"
                 raise ValueError(
-                    f"stream: {name}: expected a step ({self.batch_size}{rest or ','}) or a block of steps "
+                    f"stream: {names[number]}: expected a step ({self.batch_size}{rest or ','}) or a block of steps "
                     f"({self.batch_size}, T{rest}), got shape {np.shape(given[number])}; sequences side by side are "
                     "net.stream(batch_size=B)."
                 )
-        net.check_numbers(self._graph, arrays, [f"x[{number}]" for number in range(len(arrays))])
+        net.check_numbers(self._graph, arrays, [f"stream: {name}" for name in names])
         return [net.cast(array) for array in arrays], single
 
 

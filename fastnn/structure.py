@@ -7,8 +7,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from ._arrays import real_array
 from .layers._base import Layer
 from .losses import check_lengths
 from .ops._base import Graph, Op, Parameter, Shape
@@ -102,7 +102,7 @@ class Structure:
         given = each(x, self.input_names[:count], name)
         arrays = []
         for number, (label, one) in enumerate(given):
-            arrays.append(_array(one, label))
+            arrays.append(real_array(one, label))
             self.check_shape(number, arrays[-1].shape, label)
         batch = len(arrays[0])
         for (label, _), array in zip(given, arrays, strict=True):
@@ -167,16 +167,3 @@ def each(given: Any, names: Sequence[str], name: str) -> list[tuple[str, Any]]:
     if len(given) != len(names):
         raise ValueError(f"{name}: expected {len(names)} of them, for {list(names)}, got {len(given)}.")
     return list(zip(labels, given, strict=True))
-
-
-def _array(x: ArrayLike, name: str) -> np.ndarray:
-    try:
-        array = np.asarray(x)
-    except ValueError:  # NumPy's own words on lists of unequal lengths do not help much
-        raise ValueError(
-            f"{name}: expected numbers in rows of equal length, got a ragged list; "
-            "pad_sequences() makes a batch and its lengths from unequal sequences."
-        ) from None
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}.")
-    return array

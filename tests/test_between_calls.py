@@ -113,3 +113,26 @@ def test_a_program_is_all_of_one_backend(compiled_core, rng):
             y = np.empty_like(expected)
             program.run("forward", {**net.memory(), "input": sequence, "output": y}, program.take())
         assert_close(y, expected, 1e-12)
+
+
+@pytest.mark.parametrize(("given", "error", "message"), [
+    (np.ma.array(np.ones((1, 3)), mask=[[1, 0, 0]]), TypeError, "expected a plain array, got a masked one"),
+    (np.full((1, 3), 1j), TypeError, "expected real numbers, got dtype complex128"),
+    (np.full((1, 3), None), TypeError, "expected real numbers, got dtype object"),
+    ([[1.0, 2.0], [3.0]], ValueError, "expected numbers in rows of equal length, got a ragged list"),
+], ids=["masked", "complex", "object", "ragged"])  # fmt: skip
+def test_arrays_that_hold_something_else_than_real_numbers(backend, given, error, message):
+    net = fnn.Sequential(fnn.Linear(3, 3), seed=0)
+    net.compile("sgd", "mse")
+    recurrent = fnn.Sequential(fnn.LSTM(3, 3), seed=0)
+    good = np.ones((1, 3))
+    net.forward(good, training=True)
+    for name, call in {
+        "x": lambda: net.predict(given),
+        "dy": lambda: net.backward(given),
+        "y": lambda: net.evaluate(good, given),
+        "sample_weight": lambda: net.evaluate(good, good, sample_weight=given),
+        "stream: x": lambda: recurrent.stream()(given),
+    }.items():
+        with pytest.raises(error, match=f"^{name}: {message}"):
+            call()
