@@ -115,7 +115,7 @@ cdef class Workspace:
     cdef void** bases
     cdef int n_bases
     # Of the calls that are Python's alone:
-    cdef list owners      # the arrays of the run at hand
+    cdef list owners      # the arrays of the run at hand; None between runs
     cdef dict kept        # what they leave for one another, as the forward pass for the backward pass
     cdef object error     # what one raised
 
@@ -127,6 +127,16 @@ cdef class Workspace:
         free(self.inner)
         free(self.args)
         free(self.bases)
+
+    cdef int take(self, list arrays) except -1:
+        """Note the arrays of a run; two runs in one memory would write through each other's pointers."""
+        if self.owners is not None:
+            raise RuntimeError(
+                "expected one pass of forward(x, training=True) or backward(dy) at a time, got another one while it "
+                "ran, from another thread or from a layer's own code; predict(x) is for any number of threads."
+            )
+        self.owners = arrays
+        return 0
 
     def failure(self):
         """Return what ended the last slice early, and forget it; see the twin."""
@@ -370,8 +380,12 @@ cdef class Executor:
         """Run one list of calls; ``arrays`` are the memory blocks in order, the first (the arena) is ignored."""
         cdef section_t s = self.sections[<int>self.numbers[section]]
         cdef bint whole
-        self.bind(workspace, arrays)
-        workspace.owners = arrays
+        workspace.take(arrays)
+        try:
+            self.bind(workspace, arrays)
+        except ValueError:
+            workspace.owners = None
+            raise
         with nogil:
             whole = self.walk(s, workspace, accumulate)
         workspace.owners = None

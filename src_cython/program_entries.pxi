@@ -89,6 +89,7 @@ cdef class Loop:
         if selected[0] or not fits(&self.taken, x):
             return None
         y = fresh(&self.given)
+        w.take(self.arrays)
         if self.state >= 0:
             random = cnp.PyArray_DATA(<cnp.ndarray>self.arrays[self.state])
             self.executor.point(w, self.state, random)
@@ -96,6 +97,7 @@ cdef class Loop:
         self.executor.point(w, self.output, cnp.PyArray_DATA(<cnp.ndarray>y))
         with nogil:
             self.executor.walk(self.forth, w, False)
+        w.owners = None
         if self.kept is not None:
             memcpy(cnp.PyArray_DATA(<cnp.ndarray>self.kept), cnp.PyArray_DATA(<cnp.ndarray>y),
                    cnp.PyArray_NBYTES(<cnp.ndarray>y))
@@ -110,6 +112,7 @@ cdef class Loop:
         if not fits(&self.given, dy):
             return None
         dx = fresh(&self.taken)
+        w.take(self.arrays)
         if self.kept is not None:
             self.executor.point(w, self.output, cnp.PyArray_DATA(<cnp.ndarray>self.kept))
         if self.state >= 0:
@@ -119,6 +122,7 @@ cdef class Loop:
         self.executor.point(w, self.doutput, cnp.PyArray_DATA(<cnp.ndarray>dy))
         with nogil:
             self.executor.walk(self.back, w, accumulate)
+        w.owners = None
         self.x = None
         return dx
 

@@ -1,5 +1,7 @@
 """What stands between the calls of a model: gradients that several models share, states, gradients of unread inputs."""
 
+import threading
+
 import numpy as np
 import pytest
 from _helpers import assert_close
@@ -136,3 +138,51 @@ def test_arrays_that_hold_something_else_than_real_numbers(backend, given, error
     }.items():
         with pytest.raises(error, match=f"^{name}: {message}"):
             call()
+
+
+def test_a_pass_within_a_pass_is_refused(backend):
+    """Both would run in the memory of the one forward pass."""
+
+    class Curious(fnn.CustomLayer):
+        def output_shape(self, shape):
+            return shape
+
+        def forward(self, x):
+            return x, None
+
+        def backward(self, dy, saved):
+            net.backward(dy)
+            return dy
+
+    net = fnn.Sequential(fnn.Linear(3, 3), Curious(), seed=0)
+    x = np.ones((2, 3), "f4")
+    for _ in range(2):  # the memory is at rest again after the error
+        net.forward(x, training=True)
+        with pytest.raises(RuntimeError, match=r"expected one pass of .* at a time, got another one while it ran"):
+            net.backward(x)
+
+
+def test_passes_of_several_threads_are_refused_or_right(backend, rng):
+    net = fnn.Sequential(fnn.Linear(64, 256), fnn.Tanh(), fnn.Linear(256, 64), seed=0)
+    x = rng.standard_normal((512, 64)).astype("f4")
+    expected = net.predict(x)
+    net.forward(x, training=True)
+    wrong = []
+
+    def work():
+        for _ in range(20):
+            try:
+                y = net.forward(x, training=True)
+            except RuntimeError as error:
+                if "one pass of" not in str(error):
+                    wrong.append(error)
+            else:
+                if not np.allclose(y, expected, atol=1e-4):
+                    wrong.append(y)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong

@@ -2,8 +2,8 @@
 
 A bound call is ``(kernel, slots, numbers, adds, apart, shard)``, see ``Call`` in :mod:`fastnn.ops._base`; a slot is
 None or ``(base, byte offset, shape, dtype code, repeated)``. Calls of a shard may run beside those of the others in the
-same stage; here they run one after the other. The kernel is a name, or a function of Python's: a user's own code, which is
-called as ``function(arrays, kept, accumulate)`` with a dict of the workspace's, and may raise. It leaves for another
+same stage; here they run one after the other. The kernel is a name, or a function of Python's: a user's own code, which
+is called as ``function(arrays, kept, accumulate)`` with a dict of the workspace's, and may raise. It leaves for another
 call what it wants under a key of its own, and under ``"undo"`` a function to call if one of the list raises.
 """
 
@@ -74,8 +74,15 @@ class Executor:
 
     def run(self, section, workspace, arrays, accumulate=False):
         """Run one list of calls; ``arrays`` are the memory blocks in order, the first (the arena) is ignored."""
-        whole = self._walk(section, workspace, arrays, accumulate)
-        workspace.forget()
+        if workspace.arrays is not None:
+            raise RuntimeError(
+                "expected one pass of forward(x, training=True) or backward(dy) at a time, got another one while it "
+                "ran, from another thread or from a layer's own code; predict(x) is for any number of threads."
+            )
+        try:
+            whole = self._walk(section, workspace, arrays, accumulate)
+        finally:
+            workspace.forget()
         if not whole:
             raise workspace.failure()
 
