@@ -132,8 +132,8 @@ cdef class Workspace:
         """Note the arrays of a run; two runs in one memory would write through each other's pointers."""
         if self.owners is not None:
             raise RuntimeError(
-                "expected one pass of forward(x, training=True) or backward(dy) at a time, got another one while it "
-                "ran, from another thread or from a layer's own code; predict(x) is for any number of threads."
+                "expected one pass of forward(x, training=True), backward(dy) or a stream at a time, got another one "
+                "while it ran, from another thread or from a layer's own code; predict(x) is for any number of threads."
             )
         self.owners = arrays
         return 0

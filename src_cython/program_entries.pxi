@@ -134,7 +134,7 @@ cdef class Stepper:
     cdef section_t section
     cdef list arrays
     cdef Workspace even_steps, odd_steps   # they read the states in one memory and write to the other
-    cdef bint armed, odd
+    cdef bint armed, odd, brief             # brief: a single step
     cdef int input, output
     cdef format_t taken, given
     cdef object __weakref__
@@ -142,13 +142,20 @@ cdef class Stepper:
     def __call__(self, x):
         """Run the next step or block of steps."""
         cdef Workspace w
+        cdef Executor executor = self.executor
         if not self.armed or selected[0] or not fits(&self.taken, x):
             return self.slow(x)
         y = fresh(&self.given)
         w = self.odd_steps if self.odd else self.even_steps
-        self.executor.point(w, self.input, cnp.PyArray_DATA(<cnp.ndarray>x))
-        self.executor.point(w, self.output, cnp.PyArray_DATA(<cnp.ndarray>y))
-        self.executor.walk(self.section, w, False)   # so short that letting others run would cost more
+        w.take(self.arrays)
+        executor.point(w, self.input, cnp.PyArray_DATA(<cnp.ndarray>x))
+        executor.point(w, self.output, cnp.PyArray_DATA(<cnp.ndarray>y))
+        if self.brief:
+            executor.walk(self.section, w, False)   # so short that letting others run would cost more
+        else:
+            with nogil:
+                executor.walk(self.section, w, False)
+        w.owners = None
         self.odd = not self.odd
         return y
 
@@ -170,6 +177,7 @@ cdef class Stepper:
         fill_format(&self.taken, input_shape, executor.is_double)
         fill_format(&self.given, output_shape, executor.is_double)
         self.armed, self.odd = True, False
+        self.brief = len(input_shape) == 2 or input_shape[1] == 1
         return 0
 
     def disarm(self):

@@ -76,8 +76,8 @@ class Executor:
         """Run one list of calls; ``arrays`` are the memory blocks in order, the first (the arena) is ignored."""
         if workspace.arrays is not None:
             raise RuntimeError(
-                "expected one pass of forward(x, training=True) or backward(dy) at a time, got another one while it "
-                "ran, from another thread or from a layer's own code; predict(x) is for any number of threads."
+                "expected one pass of forward(x, training=True), backward(dy) or a stream at a time, got another one "
+                "while it ran, from another thread or from a layer's own code; predict(x) is for any number of threads."
             )
         try:
             whole = self._walk(section, workspace, arrays, accumulate)
