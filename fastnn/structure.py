@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import real_array
+from ._arrays import check_lengths, real_array
 from .layers._base import Layer
-from .losses import check_lengths
 from .ops._base import Graph, Op, Parameter, Shape
 
 #: Graphs, and programs, that a model keeps; the least recently used goes first.
