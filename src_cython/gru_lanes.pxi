@@ -14,7 +14,7 @@ cdef int64_t scratch_lanes(shape_t* s) noexcept nogil:
         s.D * (weights + 3 * s.H * (s.I + s.H + 8))
         + LB * (s.T * (2 * s.x_rows + s.h_rows + 2 * s.z_rows) + 2 * s.x_rows + 6 * s.H + 1)
     )
-    return max(forward, backward) + pieces
+    return max(forward, backward) + pieces + ragged_size(s)
 
 
 # ------------------------------------------------------------------------------------------------ weights, repacked
@@ -70,6 +70,9 @@ cdef void forward_lanes(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_t
     cdef floating* saved = <floating*>aligned(a.t[F_SAVED].data) if a.t[F_SAVED].data != NULL else NULL
     cdef floating* y = <floating*>a.t[F_Y].data
     cdef const int64_t* lengths = <int64_t*>a.t[F_LENGTHS].data
+    cdef const int64_t* order = by_length(s, lengths, s.VL, &free)
+    cdef floating* buffer = take(&free, block_size(s)) if order != NULL else NULL
+    cdef floating* target
     cdef const floating* w_hh
     cdef packed_t w[2]
     cdef floating* xs
@@ -90,14 +93,16 @@ cdef void forward_lanes(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_t
             pack(s, w_hh + 2 * H, 1, N, H, H, <floating*>w[d].h + 2 * H * H)
     xs = take(&free, (1 if repeated else T) * s.x_rows * LB)
     hs = take(&free, T * s.h_rows * LB)
+    if order != NULL:
+        lengths, LB = order + s.B, s.VL
     first = 0
     while first < s.B:
         n = min(s.B - first, LB)
         vectors = 2 if n > s.VL else 1
         LB = vectors * s.VL
         steps = longest(lengths + first if lengths != NULL else NULL, n, T)
-        steps_in[floating](L, <floating*>a.t[F_X].data + first * x_rows, x_rows, n, 1 if repeated else steps, I,
-                           s.x_rows, xs, vectors)
+        steps_in[floating](L, block_in(<floating*>a.t[F_X].data, x_rows, I if repeated else steps * I, order, first, n,
+                                       buffer), x_rows, n, 1 if repeated else steps, I, s.x_rows, xs, vectors)
         gates = qs = NULL
         if saved != NULL:
             gates = saved
@@ -105,23 +110,25 @@ cdef void forward_lanes(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_t
             hs = qs + D * T * H * LB
             saved = hs + T * s.h_rows * LB
         for d in range(D):
-            forward_direction(L, G, s, a, d, first, n, vectors, steps, xs, &w[d],
+            forward_direction(L, G, s, a, d, first, n, vectors, steps, lengths, order, buffer, xs, &w[d],
                               gates + d * T * N * LB if gates != NULL else NULL,
                               qs + d * T * H * LB if qs != NULL else NULL, hs, free)
         if y != NULL:
-            steps_out[floating](L, hs, s.h_rows, n, steps, D * H, y + first * T * D * H, T * D * H, vectors)
+            target = block_target(y, T * D * H, order, first, buffer)
+            steps_out[floating](L, hs, s.h_rows, n, steps, D * H, target, T * D * H, vectors)
             if lengths != NULL:
-                clear_padding(s, lengths + first, n, y + first * T * D * H, D * H)
+                clear_padding(s, lengths + first, n, target, D * H)
+            block_out(target, T * D * H, 0, T * D * H, order, first, n, y)
         first += n
 
 
 cdef void forward_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_t* a, int64_t d, int64_t first,
-                            int64_t n, int64_t vectors, int64_t steps, const floating* xs, const packed_t* w,
-                            floating* gates, floating* qs, floating* hs, floating* free) noexcept nogil:
+                            int64_t n, int64_t vectors, int64_t steps, const int64_t* lengths, const int64_t* order,
+                            floating* buffer, const floating* xs, const packed_t* w, floating* gates, floating* qs,
+                            floating* hs, floating* free) noexcept nogil:
     """One block through one direction: hs (T, D, H, LB), and gates (T, 3H, LB) and qs (T, H, LB) unless NULL."""
-    cdef int64_t H = s.H, I = s.I, N = 3 * H, LB = vectors * s.VL, size = H * LB, position, t
+    cdef int64_t H = s.H, I = s.I, N = 3 * H, columns = s.D * H, LB = vectors * s.VL, size = H * LB, position, t
     cdef bint repeated = a.t[F_X].repeated, after = a.t[F_B_HN].data != NULL
-    cdef const int64_t* lengths = <int64_t*>a.t[F_LENGTHS].data
     cdef floating* h = take(&free, size)
     cdef floating* z = take(&free, 3 * size)
     cdef floating* g = take(&free, 3 * size)
@@ -129,9 +136,10 @@ cdef void forward_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* s, ar
     cdef floating* q = take(&free, size)
     cdef floating* live = take(&free, LB)
     cdef floating* h_new
+    cdef floating* target
     if lengths != NULL:
         lengths += first
-    state_in[floating](L, s, <floating*>a.t[F_H0].data, first, n, d, h, vectors)
+    state_in(L, s, block_in(<floating*>a.t[F_H0].data, columns, columns, order, first, n, buffer), 0, n, d, h, vectors)
     if repeated:
         L.lanes_product(vectors, N, I, w.x, xs, w.bias, projected, False)
     for position in range(steps):
@@ -155,7 +163,9 @@ cdef void forward_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* s, ar
             mark_live(lengths, n, t, LB, live)
             L.lanes_hold(vectors, H, live, h, h_new)
         h = h_new
-    state_out[floating](L, s, h, first, n, d, <floating*>a.t[F_H_N].data, vectors)
+    target = block_target(<floating*>a.t[F_H_N].data, columns, order, first, buffer)
+    state_out(L, s, h, 0, n, d, target, vectors)
+    block_out(target, columns, d * H, d * H + H, order, first, n, <floating*>a.t[F_H_N].data)
 
 
 # ----------------------------------------------------------------------------------------------------------- backward
@@ -179,6 +189,9 @@ cdef void backward_lanes(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_
     cdef bint summed = dx != NULL and a.t[B_DX].n[1] != T
     cdef int64_t dx_rows = I if summed else T * I
     cdef const int64_t* lengths = <int64_t*>a.t[B_LENGTHS].data
+    cdef const int64_t* order = by_length(s, lengths, s.VL, &free)
+    cdef floating* buffer = take(&free, block_size(s)) if order != NULL else NULL
+    cdef floating* target
     cdef const floating* w_hh
     cdef back_t w[2]
     cdef floating* xs
@@ -202,6 +215,8 @@ cdef void backward_lanes(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_
     xs = take(&free, (1 if repeated else T) * s.x_rows * LB)
     dys = take(&free, T * s.h_rows * LB)
     dxs = take(&free, max(T, <int64_t>1) * s.x_rows * LB)
+    if order != NULL:
+        lengths, LB = order + s.B, s.VL
     first = 0
     while first < s.B:
         n = min(s.B - first, LB)
@@ -213,19 +228,22 @@ cdef void backward_lanes(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_
         hs = qs + D * T * H * LB
         saved = hs + T * s.h_rows * LB
         if want_dw:
-            steps_in[floating](L, <floating*>a.t[B_X].data + first * x_rows, x_rows, n, 1 if repeated else steps, I,
-                               s.x_rows, xs, vectors)
+            steps_in[floating](L, block_in(<floating*>a.t[B_X].data, x_rows, I if repeated else steps * I, order, first,
+                                           n, buffer), x_rows, n, 1 if repeated else steps, I, s.x_rows, xs, vectors)
         if has_dy:
-            steps_in[floating](L, <floating*>a.t[B_DY].data + first * T * D * H, T * D * H, n, steps, D * H, s.h_rows,
-                               dys, vectors)
+            steps_in[floating](L, block_in(<floating*>a.t[B_DY].data, T * D * H, steps * D * H, order, first, n,
+                                           buffer), T * D * H, n, steps, D * H, s.h_rows, dys, vectors)
         for d in range(D):
-            backward_direction(L, G, s, a, d, first, n, vectors, steps, xs, gates + d * T * N * LB,
-                               qs + d * T * H * LB, hs, dys if has_dy else NULL, &w[d], dxs, free)
+            backward_direction(L, G, s, a, d, first, n, vectors, steps, lengths, order, buffer, xs,
+                               gates + d * T * N * LB, qs + d * T * H * LB, hs, dys if has_dy else NULL, &w[d], dxs,
+                               free)
         if dx != NULL:
-            steps_out[floating](L, dxs, s.x_rows, n, 1 if summed else steps, I, dx + first * dx_rows, dx_rows, vectors)
+            target = block_target(dx, dx_rows, order, first, buffer)
+            steps_out[floating](L, dxs, s.x_rows, n, 1 if summed else steps, I, target, dx_rows, vectors)
             if not summed and steps < T:
                 for t in range(n):
-                    memset(dx + ((first + t) * T + steps) * I, 0, (T - steps) * I * sizeof(floating))
+                    memset(target + (t * T + steps) * I, 0, (T - steps) * I * sizeof(floating))
+            block_out(target, dx_rows, 0, dx_rows, order, first, n, dx)
         first += n
     if want_dw:
         for d in range(D):
@@ -237,14 +255,14 @@ cdef void backward_lanes(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_
 
 
 cdef void backward_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_t* a, int64_t d, int64_t first,
-                             int64_t n, int64_t vectors, int64_t steps, const floating* xs, const floating* gates,
-                             const floating* qs, const floating* hs, const floating* dys, back_t* w, floating* dxs,
+                             int64_t n, int64_t vectors, int64_t steps, const int64_t* lengths, const int64_t* order,
+                             floating* buffer, const floating* xs, const floating* gates, const floating* qs,
+                             const floating* hs, const floating* dys, back_t* w, floating* dxs,
                              floating* free) noexcept nogil:
     """One block back through one direction: dxs (T, I, LB) or its sum (I, LB) written by the first direction, added
     to by the second, and the block's share added to the sums."""
     cdef int64_t H = s.H, I = s.I, N = 3 * H, LB = vectors * s.VL, size = H * LB, position, t, before, columns
-    cdef int64_t x_step = s.x_rows * LB, h_step = s.h_rows * LB, z_step = s.z_rows * LB
-    cdef const int64_t* lengths = <int64_t*>a.t[B_LENGTHS].data
+    cdef int64_t x_step = s.x_rows * LB, h_step = s.h_rows * LB, z_step = s.z_rows * LB, states = s.D * H
     cdef bint want_dx = a.t[B_DX].data != NULL, summed = want_dx and a.t[B_DX].n[1] != s.T
     cdef bint want_dw = a.t[B_DW_IH].data != NULL, repeated = a.t[B_X].repeated, after = a.t[B_B_HN].data != NULL
     cdef bint want_sum = summed or (want_dw and repeated)
@@ -255,12 +273,13 @@ cdef void backward_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* s, a
     cdef floating* h0 = take(&free, size)
     cdef floating* d_sum = take(&free, 3 * size)
     cdef floating* live = take(&free, LB)
+    cdef floating* target
     cdef const floating* h_prev
     cdef const floating* gates_t
     if lengths != NULL:
         lengths += first
-    state_in[floating](L, s, <floating*>a.t[B_DH_N].data, first, n, d, dh, vectors)
-    state_in[floating](L, s, <floating*>a.t[B_H0].data, first, n, d, h0, vectors)
+    state_in(L, s, block_in(<floating*>a.t[B_DH_N].data, states, states, order, first, n, buffer), 0, n, d, dh, vectors)
+    state_in(L, s, block_in(<floating*>a.t[B_H0].data, states, states, order, first, n, buffer), 0, n, d, h0, vectors)
     if want_sum:
         memset(d_sum, 0, 3 * size * sizeof(floating))
     for position in range(steps - 1, -1, -1):
@@ -282,7 +301,9 @@ cdef void backward_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* s, a
             L.lanes_product(vectors, I, N, w.x, d_in + t * z_step, NULL, dxs + t * x_step, d > 0)
         if want_sum:
             L.add(d_sum, d_in + t * z_step, 3 * size)
-    state_out[floating](L, s, dh, first, n, d, <floating*>a.t[B_DH0].data, vectors)
+    target = block_target(<floating*>a.t[B_DH0].data, states, order, first, buffer)
+    state_out(L, s, dh, 0, n, d, target, vectors)
+    block_out(target, states, d * H, d * H + H, order, first, n, <floating*>a.t[B_DH0].data)
     if summed:
         L.lanes_product(vectors, I, N, w.x, d_sum, NULL, dxs, d > 0)
     if not want_dw or steps == 0:

@@ -6,13 +6,14 @@
 # With lengths each step is made for the first rows alone, of the examples that reach it.
 
 cdef enum:
+    PADDING_PAYS = 4  # steps of all examples from which on a copy of the weights, each gate padded, is worth it
     TOGETHER = 8  # examples from which on the input's part of z is made step by step, for all of them together
     AHEAD = 32768  # elements of z made ahead of their steps where there are fewer; more would push the weights aside
 
 
 cdef inline bint whole_step(shape_t* s) noexcept nogil:
-    """Whether one leaf does the step of an example."""
-    return s.H <= 2 * s.VL
+    """Whether one leaf does the step of an example; a few steps are not worth padding the weights for it."""
+    return s.H <= 2 * s.VL and (s.H % s.VL == 0 or s.B * s.T >= PADDING_PAYS)
 
 
 cdef inline int64_t gate_stride(shape_t* s) noexcept nogil:
@@ -69,7 +70,7 @@ cdef void forward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t
     cdef int64_t B = s.B, T = s.T, I = s.I, H = s.H, width = up(H, s.VL), N = 4 * gate_stride(s), size = B * width
     cdef int64_t position, t, next_t, i, taken, own, low, live, first = 0, ahead = steps_ahead(s)
     cdef int64_t slots = T if saved != NULL else 2
-    cdef bint whole = whole_step(s), repeated = a.t[F_X].repeated, inside = H <= s.VL and not repeated
+    cdef bint whole = whole_step(s), repeated = a.t[F_X].repeated, inside = whole and H <= s.VL and not repeated
     cdef const floating* x = <floating*>a.t[F_X].data
     cdef const floating* w_ih = <floating*>a.t[F_W_IH + 3 * d].data
     cdef const floating* w_hh = <floating*>a.t[F_W_HH + 3 * d].data

@@ -4,6 +4,19 @@
 # as many steps as its longest sequence: of about equal length, and one vector to a block instead of two, the examples
 # leave few of a block's steps idle. Where order is NULL nothing is moved.
 
+cdef double FULL_LEAST = 0.6  # of the shares below, the least that the choice between rows and lanes looks at
+
+
+cdef double filled(shape_t* s, const int64_t* lengths) noexcept nogil:
+    """The share that the sequences' own steps have of those up to the longest one's end; 1 without lengths."""
+    cdef int64_t i, total = 0, steps = longest(lengths, s.B, s.T)
+    if lengths == NULL or steps * s.B == 0:
+        return 1
+    for i in range(s.B):
+        total += min(lengths[i], s.T)
+    return <double>total / (steps * s.B)
+
+
 cdef inline int64_t block_size(shape_t* s) noexcept nogil:
     """Elements of the rows of a block, whichever they are."""
     return s.VL * max(s.T, <int64_t>1) * max(s.I, s.D * s.H)

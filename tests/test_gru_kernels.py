@@ -119,6 +119,17 @@ def test_parity(shape, dtype, after):
 
 
 @pytest.mark.parametrize("after", FORMS)
+@pytest.mark.parametrize("B", [3, 17, 40, 130])
+@pytest.mark.parametrize("H", [5, 16])
+def test_full_and_empty_lengths(H, B, after):
+    """The share of the steps that the sequences reach decides on the way; memory is asked for before it is known."""
+    for most in (0, 1, 3, 5):  # all but the first sequence are of this length, or one more
+        lengths = np.random.default_rng(most).integers(most, most + 2, size=B)
+        lengths[0] = 6
+        check(make(15, np.float32, B, 6, 3, H, 2, after=after, lengths=lengths))
+
+
+@pytest.mark.parametrize("after", FORMS)
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("shape", [(1, 40, 70, 96, 1), (3, 9, 48, 64, 2), (20, 20, 48, 64, 1)])
 def test_parity_of_large_layers(shape, dtype, after):

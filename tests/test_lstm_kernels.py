@@ -146,6 +146,16 @@ def test_gradients_of_parameters_are_added_when_asked(B, dtype):
         assert_parity(added[name], written[name], name=name)
 
 
+@pytest.mark.parametrize("B", [3, 17, 40, 130])
+@pytest.mark.parametrize("H", [5, 16])
+def test_full_and_empty_lengths(H, B):
+    """The share of the steps that the sequences reach decides on the way; memory is asked for before it is known."""
+    for most in (0, 1, 3, 5):  # all but the first sequence are of this length, or one more
+        lengths = np.random.default_rng(most).integers(most, most + 2, size=B)
+        lengths[0] = 6
+        check(make(15, np.float32, B, 6, 3, H, 2, lengths=lengths))
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("repeated", [False, True])
 @pytest.mark.parametrize(("B", "T"), [(0, 3), (1, 0), (5, 0), (40, 0), (0, 0)])
