@@ -243,15 +243,20 @@ class Net(Structure):
             ragged = tuple(long is not None for long in longs)
             shapes = self.program([(1, *array.shape[1:]) for array in arrays], "predict", ragged=ragged).output_shapes
             return _one_or_all([np.empty((0, *shape[1:]), self.dtype) for shape in shapes])
+        graph = self.graph(*(array.shape for array in arrays))
         if batch <= size:
             outputs = self._infer(arrays, longs)
-            graph = self.graph(*(array.shape for array in arrays))
             # The short way looks at the kind of an array, not at its numbers.
             if len(arrays) == len(outputs) == 1 and longs[0] is None and not graph.checks:
                 program = self.program([arrays[0].shape], "predict", ragged=(False,))
                 if not program.carry_bytes:
                     self._entry = program.entry(self.memory(), arrays[0].shape)
             return _one_or_all(outputs)
+        if any(op.stateful for op in graph.ops):
+            raise ValueError(
+                f"predict: expected at most batch_size = {size} sequences, as a stateful model runs them side by side, "
+                f"got {batch}; pass a batch_size of {batch}."
+            )
         parts = [
             self._infer(
                 [array[k : k + size] for array in arrays],

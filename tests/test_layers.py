@@ -282,3 +282,12 @@ def test_initializers(rng):
     np.testing.assert_array_equal(initializers.gate_bias(rng, (6,), forget=2, gates=3), [0, 0, 0, 0, 1, 1])
     assert initializers.zeros(rng, (2, 3)).sum() == 0
     assert initializers.ones(rng, (2, 3)).sum() == 6
+
+
+def test_what_a_layer_was_made_with_stays():
+    net = fnn.Sequential(fnn.Linear(3, 2), fnn.Dropout(0.5), fnn.BatchNorm(2), fnn.LSTM(2, 2), seed=0)
+    for number, name in ((1, "p"), (2, "momentum"), (3, "return_sequences"), (0, "out_features")):
+        before = getattr(net.layers[number], name)
+        with pytest.raises(AttributeError, match=rf": {name}: expected it to stay as the layer was made, got 0"):
+            setattr(net.layers[number], name, 0)
+        assert getattr(net.layers[number], name) == before

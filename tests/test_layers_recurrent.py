@@ -368,6 +368,9 @@ def test_stateful_layers_go_on_where_the_last_batch_ended(backend, rng, kind):
         parts = [net.predict(x[:, :2]), net.predict(x[:, 2:3]), net.predict(x[:, 3:])]
         assert_close(np.concatenate(parts, axis=1), whole, 1e-12)
         net.reset_states()
+    with pytest.raises(ValueError, match=r"predict: expected at most batch_size = 1 sequences, as a stateful model"):
+        net.predict(x, batch_size=1)
+    assert_close(net.predict(x), whole, 1e-12)  # and nothing had moved
 
 
 # -- options ------------------------------------------------------------------------------------------------------

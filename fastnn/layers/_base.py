@@ -25,6 +25,9 @@ class Layer:
     numbers. ``state_dict`` and ``load_state_dict`` speak PyTorch's names, shapes and orders.
     """
 
+    #: What the layer was made with cannot be changed afterwards: graphs and programs hold it already.
+    _settled = True
+
     def __init__(self) -> None:
         self.parameters: dict[str, Parameter] = {}
         self._config: dict[str, Any] = {}
@@ -80,7 +83,12 @@ class Layer:
         return parameter.data
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Write to a parameter's numbers, also in ``layer.w *= 0.5``; other attributes are as they are."""
+        """Write to a parameter's numbers, also in ``layer.w *= 0.5``; what the layer was made with stays."""
+        if self._settled and name in self.__dict__.get("_config", {}):
+            raise AttributeError(
+                f"{self!r}: {name}: expected it to stay as the layer was made, got {value!r}; make a new layer, and copy "
+                "the numbers with load_state_dict()."
+            )
         if name in self.__dict__.get("parameters", {}):
             numbers = self.__getattr__(name)
             if value is not numbers:

@@ -88,6 +88,8 @@ class CustomLayer(Layer):
     (4, 2)
     """
 
+    _settled = False  # its attributes are its author's business, and its methods read them at each call
+
     def __new__(cls, *args: Any, **kwargs: Any) -> CustomLayer:
         """Note the arguments: they are what a file keeps. A class may do without ``super().__init__()``."""
         self = super().__new__(cls)
