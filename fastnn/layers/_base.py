@@ -86,8 +86,8 @@ class Layer:
         """Write to a parameter's numbers, also in ``layer.w *= 0.5``; what the layer was made with stays."""
         if self._settled and name in self.__dict__.get("_config", {}):
             raise AttributeError(
-                f"{self!r}: {name}: expected it to stay as the layer was made, got {value!r}; make a new layer, and copy "
-                "the numbers with load_state_dict()."
+                f"{self!r}: {name}: expected it to stay as the layer was made, got {value!r}; make a new layer, and "
+                "copy the numbers with load_state_dict()."
             )
         if name in self.__dict__.get("parameters", {}):
             numbers = self.__getattr__(name)
