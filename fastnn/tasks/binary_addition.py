@@ -232,6 +232,7 @@ def answer(model: Any, texts: Sequence[str]) -> list[str]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``fastnn train binary-addition``."""
     _runs.add_common_arguments(parser, "binary-addition", seed=0)
+    _runs.add_resume_argument(parser)
     parser.add_argument(
         "--iterations",
         type=_runs.integer(1),
