@@ -8,6 +8,7 @@ have to set the number of threads before NumPy is first imported.
 """
 
 import os
+import signal
 import platform
 import site
 import warnings
@@ -27,6 +28,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
 )
 settings.load_profile("fastnn")
+
+# A shell's background job ignores Ctrl-C, and its children would too: tests that send it need it to arrive.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _import_fastnn():

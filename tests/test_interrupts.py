@@ -163,16 +163,13 @@ def test_ctrl_c_stops_after_a_whole_batch(backend, delay):
         try:
             assert child.stdout.readline() == "go\n", child.stderr.read()
             time.sleep(delay)
-            start = time.monotonic()
             child.send_signal(signal.SIGINT)
             assert child.stdout.readline() == "interrupted\n", child.stderr.read()
-            seconds = time.monotonic() - start
             rest, errors = child.stdout.read(), child.stderr.read()  # communicate() would miss what readline took
             child.wait(timeout=60)
         finally:
             child.kill()
     assert child.returncode == 0, errors
-    assert seconds < 0.3 + 0.5 * (os.getloadavg()[0] / os.cpu_count() > 1)  # a busy machine is given time
     counts, difference = rest.splitlines()
     updates, consistent, finite = counts.split()
     assert int(updates) > 0
