@@ -8,8 +8,8 @@ have to set the number of threads before NumPy is first imported.
 """
 
 import os
-import signal
 import platform
+import signal
 import site
 import warnings
 
