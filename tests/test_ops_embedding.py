@@ -6,9 +6,9 @@ from _helpers import assert_close, assert_gradients
 from _op_inputs import embedding_inputs, normal
 from _op_runs import assert_agrees, blank, cast, golden, kernels, run_embedding, unchanged
 
+from fastnn.lowering import Lowering
 from fastnn.ops._base import Graph, Parameter
 from fastnn.ops.embedding import EmbeddingOp
-from fastnn.lowering import Lowering
 
 pytestmark = pytest.mark.usefixtures("backend")
 
