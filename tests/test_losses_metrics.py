@@ -236,7 +236,7 @@ def test_losses_by_name_and_as_objects():
         with pytest.raises(ValueError, match=r"loss: expected a Loss or one of \['binary_crossentropy', .*got"):
             losses.get(wrong)
     for wrong in ("f1", None, 3):
-        with pytest.raises(ValueError, match=r"metrics: expected names out of \['accuracy', 'exact_match'\] or .*, got"):
+        with pytest.raises(ValueError, match=r"metrics: expected names out of .*accuracy.*exact_match.* or f.*, got"):
             metrics.get(wrong)
 
 
