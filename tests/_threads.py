@@ -102,3 +102,10 @@ def digest(names, threads):
         for key, numbers in everything(name, threads).items():
             result.update(key.encode() + np.ascontiguousarray(numbers).tobytes())
     return result.hexdigest()
+
+
+def go_on(net, x, y):
+    """Run in another process: train a model that came there, and send it back."""
+    p = net.predict(x)
+    net.fit(x, y, epochs=2, batch_size=6, verbose=0)
+    return p, net

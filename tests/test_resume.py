@@ -392,21 +392,28 @@ def finish(child):
 def test_processes_killed_at_any_moment(whole, folder, backend, rng, number, times):
     """Killed after some epochs and a part of one more, again and again, until the training is through."""
     expected, model = whole
+    kills = 0
     for _ in range(times if backend == "compiled" else times // 2):
-        child = start(folder, backend)
-        try:
-            for _ in range(int(rng.integers(1, 5))):
-                assert child.stdout.readline().startswith("epoch"), child.stderr.read()
-            time.sleep(float(rng.uniform(0, 0.02)))
-            child.send_signal(number)
-            child.communicate(timeout=100)
-            assert child.returncode in (-number, 1)
-        finally:
-            child.kill()
-            child.wait()
+        with start(folder, backend) as child:
+            try:
+                for _ in range(int(rng.integers(1, 4))):
+                    said = child.stdout.readline()
+                    if said == "done\n":
+                        break
+                    assert said.startswith("epoch"), child.stderr.read()
+                time.sleep(float(rng.uniform(0, 0.01)))
+                child.send_signal(number)
+                rest, _ = child.communicate(timeout=100)
+            finally:
+                child.kill()
         assert fnn.load(folder / "run.safetensors").epochs_done >= 1  # whole at any moment
-    child = start(folder, backend)
-    assert 0 < finish(child) < len(model.history.epoch)
+        if child.returncode == 0:  # a quick machine was through with the training before the signal
+            break
+        assert child.returncode in (-number, 1), rest
+        kills += 1
+    assert kills >= 2
+    with start(folder, backend) as child:
+        assert finish(child) < len(model.history.epoch)
     assert_same_files(folder, expected)
 
 

@@ -10,6 +10,7 @@ import _custom
 import numpy as np
 import pytest
 from _nets import addition_net, assert_same_state, ragged_net, state, trained
+from _threads import go_on
 
 import fastnn as fnn
 
@@ -146,13 +147,6 @@ def test_copies_stand_alone_and_go_on_alike(backend, rng, how, make):
     net.fit(x, y, epochs=4, batch_size=6, verbose=0, resume=True)
     assert_same_state(state(other), state(net), leave_out=left_out)
     assert other.history.epoch == [0, 1, 2, 3]
-
-
-def go_on(net, x, y):
-    """Run in another process: train a model that came there, and send it back."""
-    p = net.predict(x)
-    net.fit(x, y, epochs=2, batch_size=6, verbose=0)
-    return p, net
 
 
 @pytest.mark.parametrize("make", MAKERS)
