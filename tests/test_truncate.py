@@ -195,7 +195,7 @@ def test_what_cannot_be_cut_is_refused(backend, data):
     refused(one(fnn.LSTM(3, 4, bidirectional=True), 8), "truncate: expected a causal model, got LSTM: its reverse")
     refused(one(fnn.LSTM(3, 4, stateful=True), 4), "truncate: expected a model without stateful layers", shuffle=False)
     last = one(fnn.LSTM(3, 4, return_sequences=False), 4)
-    refused(last, r"truncate: expected an output for each of the 11 steps, .* got \('N', 2\) for 'y'", y=y[:, 0])
+    refused(last, r"truncate: expected an output for each of the 11 steps, .* got \(N, 2\) for 'y'", y=y[:, 0])
     flat = fnn.Sequential(fnn.Linear(3, 2), dtype="float64", seed=0)
     refused(flat, r"truncate: expected inputs with a time axis", x=x[:, 0], y=y[:, 0])
     refused(one(fnn.LSTM(3, 4), 4), "accumulate: expected 1 with truncate, .* got 2", accumulate=2)
