@@ -74,7 +74,7 @@ def check_chunks(data: Data) -> Graph:
         if len(shape) != 2 or shape[0] != inputs[0][1]:
             raise ValueError(
                 f"truncate: expected an output for each of the {inputs[0][1]} steps, (N, T, F), got "
-                f"(N, {', '.join(map(str, shape))}) for {name!r}; a layer with return_sequences=False gives one for the "
-                "whole sequence."
+                f"(N, {', '.join(map(str, shape))}) for {name!r}; a layer with return_sequences=False gives one for "
+                "the whole sequence."
             )
     return graph
