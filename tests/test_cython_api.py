@@ -180,6 +180,13 @@ def test_dsdot_and_the_limit(user_module):
 CELLS = {"rnn": (1, ["b"], ["h"]), "gru": (3, ["b", "b_hn"], ["h"]), "lstm": (4, ["b"], ["h", "c"])}
 
 
+@pytest.fixture
+def compiled_functional():
+    """Compare with the compiled functions, whichever backend the run has."""
+    with fnn.use_backend("compiled"):
+        yield
+
+
 @pytest.fixture(scope="module")
 def guide():
     path = Path(__file__).resolve().parent.parent / "docs" / "cython.md"
@@ -202,6 +209,7 @@ def recurrent_module(user_module, guide, tmp_path_factory):
     return compile_module(tmp_path_factory.mktemp("cells"), "cells", source, include_path=[get_include()])
 
 
+@pytest.mark.usefixtures("compiled_functional")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(1, 1, 3, 5), (3, 7, 4, 17), (40, 6, 2, 8)], ids=str)  # by rows, and on lanes
 @pytest.mark.parametrize("bare", [False, True], ids=["all given", "least given"])
@@ -262,6 +270,7 @@ def test_recurrent_cells_are_those_of_functional(recurrent_module, rng, cell, ba
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.usefixtures("compiled_functional")
 def test_the_guides_example_of_a_cell(user_module, guide, rng, tmp_path):
     (source,) = [block for block in re.findall(r"```cython\n(.*?)```", guide, re.S) if "lstm_step" in block]
     module = compile_module(tmp_path, "example", source, include_path=[get_include()])
