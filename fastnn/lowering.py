@@ -140,8 +140,8 @@ class Lowering:
         self._count_readers()
         self._find_needed()
 
-        self._written: set[Parameter] = set()  # parameters whose gradient an op has written
-        self._touched: dict[Parameter, tuple[str, Any]] = {}  # those of the op at hand, and where they stand
+        self._written: set[tuple[str, Any]] = set()  # places of parameters' gradients that a call has written to
+        self._touched: dict[tuple[str, Any], Parameter] = {}  # those of the op at hand, and whose they are
         self._sums: list[tuple[Value, Tensor]] = []  # gradients of the op at hand that are still to be added up
         if losses:
             self.sections = self._write_step(losses, loss_weights, metrics, optimizer, labels, weighted)
@@ -303,7 +303,7 @@ class Lowering:
             tensor = Tensor("arena", ("share", parameter, self._part), parameter.shape)
         else:
             tensor = Tensor("grads", parameter.offset * self.itemsize, parameter.shape)
-        self._touched[parameter] = tensor.base, tensor.key
+        self._touched[tensor.base, tensor.key] = parameter
         return tensor
 
     def lengths(self, value: Value) -> Tensor | None:
@@ -406,24 +406,26 @@ class Lowering:
                 continue
             self._touched, self._sums = {}, []
             calls += self._each_part(op, lambda op=op: self._backward_of(op))  # type: ignore[misc]
-            self._written |= self._touched.keys()
         return calls + self._add_shares()
 
     def _backward_of(self, op: Op) -> list[Call]:
-        calls = _several(op.backward(self))
-        # A parameter read by several ops, or by several calls of one: the first to run writes, the others add.
-        written = set(self._written)
-        for number, call in enumerate(calls):
-            places = {(tensor.base, tensor.key) for tensor in call.tensors if tensor is not None}
-            touched = {parameter for parameter, place in self._touched.items() if place in places}
-            again = touched & written
+        calls: list[Call] = []
+        # A gradient that several ops write to, or several calls of one: the first to run writes, the others add. That
+        # holds for each place: an op that is not shared out writes to the model's own alone, not to a part's.
+        for call in _several(op.backward(self)):
+            tensors = {(tensor.base, tensor.key): tensor for tensor in call.tensors if tensor is not None}
+            touched = self._touched.keys() & tensors.keys()
+            again = touched & self._written
             if again and again != touched:
-                raise ValueError(
-                    f"{type(op).__name__}: expected to share all of its parameters with another op or none, "
-                    f"got {sorted(p.name for p in again)} shared; split the op."
-                )
-            calls[number] = call._replace(adds=bool(again))
-            written |= touched
+                if not self._part:
+                    names = sorted(self._touched[place].name for place in again)
+                    raise ValueError(
+                        f"{type(op).__name__}: expected to share all of its parameters with another op or none, "
+                        f"got {names} shared; split the op."
+                    )
+                calls += [Call("clear", (tensors[place],)) for place in self._touched if place in touched - again]
+            calls.append(call._replace(adds=bool(again)))
+            self._written |= touched
         sums = [Call("add_gradient", (self._own_gradient(root), tensor)) for root, tensor in self._sums]
         return calls + sums
 

@@ -78,6 +78,55 @@ def test_what_looks_at_the_whole_batch_is_not_cut():
     assert set(shards_of(norm, (128, 3), 2, training=False)["forward"]) == {0, 1}
 
 
+class Tied(fnn.CustomLayer):
+    """tanh(x w + b) with another layer's parameters, as in an autoencoder: never shared out, as that layer is."""
+
+    def __init__(self, layer):
+        self.parameters.update(layer.parameters)
+
+    def forward(self, x):
+        y = np.tanh(x @ self.parameters["w"].data + self.parameters["b"].data)
+        return y, (x, y)
+
+    def backward(self, dy, saved):
+        x, y = saved
+        dz = dy * (1 - y * y)
+        return dz @ self.parameters["w"].data.T, {"w": x.T @ dz, "b": dz.sum(axis=0)}
+
+
+def tied_net(order):
+    """Layers of the same weights: shared out (s), the same without a bias (n), not shared out (w for whole)."""
+    linear, plain = fnn.Linear(4, 4), fnn.Linear(4, 4, bias=False)
+    plain.parameters["w"] = linear.parameters["w"]
+    h = x = fnn.Input((4,))
+    for letter in order:
+        h = Tied(linear)(h) if letter == "w" else fnn.Tanh()((linear if letter == "s" else plain)(h))
+    return fnn.Model(x, h, dtype="float64", seed=6)
+
+
+# Backward passes run from the last to the first.
+@pytest.mark.parametrize("order", ["sw", "ws", "sws", "wsw", "ssww", "snw", "nsw", "snnw"])
+def test_weights_may_be_those_of_layers_that_are_shared_out_and_of_others(backend, order):
+    x = data_for("LSTM")[0][:BATCH].reshape(BATCH, -1)[:, :4]
+    dy = np.cos(np.arange(x.size)).reshape(x.shape)
+
+    def gradients(threads):
+        fnn.set_num_threads(threads)
+        net, found = tied_net(order), []
+        for _ in range(3):  # the first writes, the others add
+            net.forward(x, training=True)
+            found += [net.backward(dy), net.vectors.grads.copy()]
+        net.compile(fnn.SGD(lr=0.1), "mse")
+        net.fit(x, np.tanh(dy), epochs=2, batch_size=70, verbose=0)
+        return [*found, net.vectors.params.copy()]
+
+    expected = gradients(1)
+    assert np.abs(expected[1]).max() > 1
+    for threads in (2, 4):
+        for actual, one in zip(gradients(threads), expected, strict=True):
+            assert_close(actual, one, 1e-10)
+
+
 # -- changes of the number ------------------------------------------------------------------------------------------
 
 
