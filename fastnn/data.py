@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ._arrays import plain, real_array
-from .lowering import spread_lengths
+from .graphs import spread_lengths
 from .net import Net
 from .ops._base import Graph, Value
 from .program import Program, numbered

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._arrays import check_count
-from .lowering import leading_to
+from .graphs import leading_to
 from .ops._base import Graph
 from .program import numbered
 from .streaming import Stream, check_causal, compute, initial_values

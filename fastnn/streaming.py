@@ -9,7 +9,8 @@ import numpy as np
 
 from . import _backend
 from ._arrays import check_count, real_array
-from .lowering import Lowering, leading_to
+from .graphs import leading_to
+from .lowering import Lowering
 from .ops._base import Graph
 from .program import Program, numbered
 

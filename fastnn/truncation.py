@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .data import Data
-from .lowering import leading_to
+from .graphs import leading_to
 from .program import numbered
 from .running import States, run_batch
 from .streaming import check_causal, initial_values
