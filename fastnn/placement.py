@@ -5,12 +5,15 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
+from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from .ops._base import Call, Tensor
 
 ALIGNMENT = 64
+#: Arrays up to which looking at each of them is the fastest.
+FEW = 500
 
 
 def item_bytes(tensor: Tensor, itemsize: int) -> int:
@@ -50,19 +53,104 @@ def place(sections: Mapping[str, Sequence[Call]], itemsize: int) -> tuple[dict[H
                 last[key] = number
                 end = tensor.skip + math.prod(tensor.shape) * item_bytes(tensor, itemsize)
                 size[key] = max(size.get(key, 0), end)
-    placed: list[tuple[int, int, int, int]] = []  # start, end, first, last, in the order of the starts
-    offsets: dict[Hashable, int] = {}
-    for key in sorted(size, key=lambda k: -size[k]):
-        start, length = 0, size[key]
-        for s, e, f, l in placed:
-            if f <= last[key] and first[key] <= l:
-                if start + length <= s:
+    shelf = _Few() if len(size) <= FEW else _Many(number)
+    offsets = {key: shelf.put(size[key], first[key], last[key]) for key in sorted(size, key=lambda k: -size[k])}
+    return offsets, shelf.end
+
+
+class _Few:
+    """Arrays in one stretch of memory: each is put at the lowest place that is free while it lives."""
+
+    def __init__(self) -> None:
+        self.placed: list[tuple[int, int, int, int]] = []  # start, end, first, last, in the order of the starts
+        self.end = 0
+
+    def put(self, length: int, first: int, last: int) -> int:
+        """Place an array that lives from one call to another; return its start."""
+        free = 0
+        for start, end, f, l in self.placed:
+            if f <= last and first <= l:
+                if free + length <= start:
                     break
-                start = max(start, e)
+                free = max(free, end)
+        end = free + -(-length // ALIGNMENT) * ALIGNMENT
+        self.end = max(self.end, end)
+        bisect.insort(self.placed, (free, end, first, last))
+        return free
+
+
+class _Spans:
+    """Stretches of memory that are taken, in their order; those that touch are one."""
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.ends: list[int] = []
+
+    def add(self, start: int, end: int) -> None:
+        """Take another stretch."""
+        i, j = bisect.bisect_left(self.ends, start), bisect.bisect_right(self.starts, end)
+        if i < j:
+            start, end = min(start, self.starts[i]), max(end, self.ends[j - 1])
+        self.starts[i:j], self.ends[i:j] = [start], [end]
+
+
+class _Many:
+    """The same for thousands of arrays, without looking at each of them.
+
+    A tree over the calls: node 1 stands for all of them, 2k and 2k + 1 for the halves of those of k. A lifetime is the
+    calls of a few nodes (``covered``). What is taken is noted there, and what is taken at any time at all in the nodes
+    above: two lifetimes meet where a node of one is a node of the other, or stands above or below it. As arrays lie
+    close together, even thousands of them make only a few stretches in each node.
+    """
+
+    def __init__(self, calls: int) -> None:
+        self.leaves = 1 << calls.bit_length()  # calls are counted from 1
+        self.throughout: defaultdict[int, _Spans] = defaultdict(_Spans)  # by arrays that live in all calls of the node
+        self.ever: defaultdict[int, _Spans] = defaultdict(_Spans)  # by arrays that live in some of them
+        self.end = 0
+
+    def put(self, length: int, first: int, last: int) -> int:
+        """As :meth:`_Few.put`."""
+        covered, above = self._nodes(first, last)
+        taken = [self.ever[node] for node in covered if node in self.ever]
+        taken += [self.throughout[node] for node in above if node in self.throughout]
+        start, passed = 0, 0
+        while passed < len(taken):  # until all agree
+            passed = 0
+            for spans in taken:
+                i = bisect.bisect_right(spans.ends, start)
+                if i < len(spans.ends) and spans.starts[i] < start + length:
+                    start = spans.ends[i]
+                else:
+                    passed += 1
         end = start + -(-length // ALIGNMENT) * ALIGNMENT
-        bisect.insort(placed, (start, end, first[key], last[key]))
-        offsets[key] = start
-    return offsets, max((end for _, end, *_ in placed), default=0)
+        self.end = max(self.end, end)
+        for node in covered:
+            self.throughout[node].add(start, end)
+            self.ever[node].add(start, end)
+        for node in above:
+            self.ever[node].add(start, end)
+        return start
+
+    def _nodes(self, first: int, last: int) -> tuple[list[int], set[int]]:
+        """The nodes whose calls are together those of a lifetime, and all nodes above them."""
+        covered: list[int] = []
+        low, high = first + self.leaves, last + self.leaves + 1
+        while low < high:
+            if low & 1:
+                covered.append(low)
+                low += 1
+            if high & 1:
+                high -= 1
+                covered.append(high)
+            low, high = low // 2, high // 2
+        above: set[int] = set()
+        for node in covered:
+            node //= 2
+            while node and node not in above:
+                above.add(node)
+                node //= 2
+        return covered, above
 
 
 def bind(
