@@ -78,7 +78,7 @@ class Callback:
         """Run after a batch, counted from 0 in its epoch; ``logs`` holds the epoch's figures so far."""
 
     def on_train_end(self) -> None:
-        """Run after the last epoch, also after an interruption."""
+        """Run after the last epoch, also after an interruption, and where another callback's end raises."""
 
     @property
     def every_epoch(self) -> bool:

@@ -259,13 +259,25 @@ class _Fit:
             self._clock()
             model.in_training = False
             model.zero_grad()  # the last batch's would stay those of a layer that is frozen now and not later
-            self.progress.close()
             self.passes.release()
             if self.checker is not None:
                 self.checker.release()
-            for callback in begun:
-                callback.on_train_end()
+            self._end(begun)
         return self.history
+
+    def _end(self, begun: list[Callback]) -> None:
+        """End the bar and all callbacks, whatever one of them raises: the first error is raised after the last."""
+        first: BaseException | None = None
+        for end in (self.progress.close, *(callback.on_train_end for callback in begun)):
+            try:
+                end()
+            except BaseException as error:  # Ctrl-C too: files are open
+                if first is None:
+                    first = error
+                else:
+                    first.add_note(f"fastnn: afterwards {end.__qualname__} raised {error!r}.")
+        if first is not None:
+            raise first
 
     def _chunk(self, first: int) -> int:
         """Run the epochs from ``first`` that are prepared together; return how many."""

@@ -140,6 +140,60 @@ def test_a_callback_that_fails_at_the_start_is_still_ended(backend):
     assert calls == ["begin", "end"]
 
 
+class Ends(fnn.Callback):
+    """Says that it was ended, and perhaps raises."""
+
+    def __init__(self, calls, error=None):
+        self.calls, self.error = calls, error
+
+    def on_train_end(self):
+        self.calls.append(self)
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize("kind", [OSError, KeyboardInterrupt])
+def test_all_callbacks_are_ended_before_an_error_of_one_is_raised(backend, data, tmp_path, kind):
+    calls, first = [], kind("disk full")
+    log = fnn.CSVLogger(tmp_path / "log.csv")
+    callbacks = [Ends(calls), Ends(calls, first), log, Ends(calls, ValueError("another")), Ends(calls)]
+    net = compiled()
+    with pytest.raises(kind, match="disk full") as raised:
+        net.fit(*data, epochs=2, verbose=0, callbacks=callbacks)
+    assert raised.value is first
+    assert raised.value.__notes__ == ["fastnn: afterwards Ends.on_train_end raised ValueError('another')."]
+    assert calls == [callback for callback in callbacks if callback is not log]
+    assert log._file is None
+    assert net.history.finished
+    net.fit(*data, epochs=1, verbose=0)  # it is at rest
+
+
+def test_the_error_of_a_training_is_told_beside_that_of_a_callback(backend, data):
+    calls = []
+
+    class Broken(fnn.Callback):
+        def on_epoch_end(self, epoch, logs):
+            raise RuntimeError("broken callback")
+
+    with pytest.raises(OSError, match="disk full") as raised:
+        compiled().fit(*data, verbose=0, callbacks=[Broken(), Ends(calls, OSError("disk full")), Ends(calls)])
+    assert isinstance(raised.value.__context__, RuntimeError)
+    assert len(calls) == 2
+
+
+def test_callbacks_are_ended_where_the_bar_cannot_be(data, monkeypatch):
+    """Its terminal may be gone."""
+    calls = []
+
+    def close(self):
+        raise BrokenPipeError("no terminal")
+
+    monkeypatch.setattr(training.Progress, "close", close)
+    with pytest.raises(BrokenPipeError, match="no terminal"):
+        compiled().fit(*data, verbose=0, callbacks=[Ends(calls)])
+    assert len(calls) == 1
+
+
 # -- batches -----------------------------------------------------------------------------------------
 
 
