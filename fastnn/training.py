@@ -292,7 +292,10 @@ class _Fit:
             with self.interrupt:  # what was done is written down before Ctrl-C can end it all
                 rows = passes.advance()
                 lost = np.flatnonzero(~np.isfinite(rows[:, 0]))
-                rows = rows[: lost[0] + 1] if len(lost) else rows  # what was run after it is not worth a line
+                if len(lost):
+                    rows = rows[: lost[0] + 1]  # what was run after it is not worth a line
+                elif not len(rows) and not np.isfinite(passes.running()[0]):
+                    rows = passes.running()[None]  # the epoch ends here
                 if self.checker is None:
                     self._record(first + finished, rows)
             self._batch_ended()
@@ -301,8 +304,6 @@ class _Fit:
                     rows = self._validate(first + finished, rows)
                 finished += len(rows)
                 self._finish(first + finished - 1, rows)
-            else:
-                self._alive(passes.running()[0], first + finished)
             logs = self.history.last() or dict(zip(self.names, passes.running().tolist(), strict=False))
             done = first + (finished if model.stop_training else passes.epochs)
             self.progress.update(done, logs, len(rows) > 0, self.examples + passes.examples)

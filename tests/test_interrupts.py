@@ -51,6 +51,37 @@ def test_a_nan_is_reported_in_its_epoch(backend):
     assert np.isfinite(history.history["loss"][0])
 
 
+@pytest.mark.parametrize("validated", [False, True])
+@pytest.mark.parametrize("how", ["slices", "hooks", "iterable"])
+def test_the_history_ends_with_an_epoch_that_a_nan_cut_short(backend, monkeypatch, how, validated):
+    monkeypatch.setattr(training, "SLICE_SECONDS", 0.0)
+    ran, ended = [], []
+
+    class Hooks(fnn.Callback):
+        def on_batch_end(self, batch, logs):
+            ran.append(batch)
+
+    class Watch(fnn.Callback):
+        def on_epoch_end(self, epoch, logs):
+            ended.append((epoch, np.isfinite(logs["loss"])))
+
+    net = fnn.Sequential(fnn.Linear(1, 1), dtype="float64", seed=0)
+    net.compile(fnn.SGD(lr=1e100), "mse")
+    x, y = np.ones((4000, 1)), np.zeros((4000, 1))
+    given = {"x": [(x[:2], y[:2])] * 2000} if how == "iterable" else {"x": x, "y": y, "batch_size": 2}
+    callbacks = {"slices": [Watch()], "hooks": [Watch(), Hooks()], "iterable": [Watch()]}[how]
+    validation = {"validation_data": (x[:2], y[:2])} if validated else {}
+    with pytest.warns(RuntimeWarning, match="in epoch 1 and") as warned, np.errstate(all="ignore"):
+        history = net.fit(**given, epochs=50, verbose=0, callbacks=callbacks, **validation)
+    assert len(warned) == 1
+    assert len(ran) < 10
+    assert net.optimizer.updates < 1100  # found in the first pieces of the epoch
+    assert history.epoch == [0]
+    assert list(history.history) == ["loss", "val_loss"][: 1 + validated]
+    assert not any(np.isfinite(figures).any() for figures in history.history.values())
+    assert ended == [(0, False)]
+
+
 @pytest.mark.parametrize("how", ["slices", "batches"])
 def test_the_history_ends_with_the_first_nan(backend, monkeypatch, how, capsys):
     """Also where the epochs after it ran in the same slice."""
