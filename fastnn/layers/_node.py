@@ -27,6 +27,9 @@ class LayerCall:
 class Node:
     """A symbolic array ``(B, F)`` or ``(B, T, F)``, made by :func:`fastnn.Input` or by calling a layer.
 
+    ``a + b``, ``a - b`` and ``a * b`` of nodes are the layers :class:`fastnn.Add` and :class:`fastnn.Multiply`, with a
+    number :class:`fastnn.Rescale`.
+
     Parameters
     ----------
     shape : tuple of int or None
@@ -44,6 +47,8 @@ class Node:
     <Node (B, T, 3) of Input>
     >>> fnn.LSTM(3, 5, return_sequences=False)(x).shape
     (None, 5)
+    >>> fnn.Model(x, (1 - x) * x).predict([[[0.5, 1.0, 2.0]]]).tolist()
+    [[[0.25, 0.0, -2.0]]]
     """
 
     shape: Shape
@@ -64,6 +69,54 @@ class Node:
             f"expected an array, got {self!r}, which stands for arrays to come: combine nodes with layers "
             "(fnn.Add(), fnn.Concat(), ...), make a fnn.Model of them, and give it the array."
         )
+
+    # -- arithmetic: each sign is a layer of its own -----------------------------------------------------------
+
+    #: Signs between an array and a node are the node's, which says what is wrong, and not one for each entry.
+    __array_priority__ = 1000
+
+    def _rescaled(self, scale: float, offset: float) -> Node:
+        from .activation import Rescale
+
+        result: Node = self if (scale, offset) == (1, 0) else Rescale(scale, offset)(self)
+        return result
+
+    def _number(self, sign: str, other: Any) -> float:
+        if isinstance(other, bool) or not isinstance(other, (int, float, np.integer, np.floating)):
+            raise TypeError(
+                f"{sign}: expected a node or a number beside {self!r}, got {type(other).__name__}; an array that "
+                "changes from call to call is an input of the model, fnn.Input(...)."
+            )
+        return float(other)
+
+    def __add__(self, other: Node | float) -> Node:
+        from .merge import Add
+
+        if not isinstance(other, Node):
+            return self._rescaled(1, self._number("+", other))
+        result: Node = Add()(self, other)
+        return result
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Node | float) -> Node:
+        return self + (-other if isinstance(other, Node) else -self._number("-", other))
+
+    def __rsub__(self, other: float) -> Node:
+        return self._rescaled(-1, self._number("-", other))
+
+    def __neg__(self) -> Node:
+        return self._rescaled(-1, 0)
+
+    def __mul__(self, other: Node | float) -> Node:
+        from .merge import Multiply
+
+        if not isinstance(other, Node):
+            return self._rescaled(self._number("*", other), 0)
+        result: Node = Multiply()(self, other)
+        return result
+
+    __rmul__ = __mul__
 
 
 def Input(shape: Sequence[int | None], name: str | None = None) -> Node:

@@ -60,8 +60,8 @@ class Scan(Layer):
     >>> import fastnn as fnn, numpy as np
     >>> x, h = fnn.Input((3,)), fnn.Input((5,))
     >>> f = fnn.Sigmoid()(fnn.Linear(8, 5)(fnn.Concat()(x, h)))
-    >>> new = fnn.Tanh()(fnn.Linear(8, 5)(fnn.Concat()(x, fnn.Multiply()(f, h))))
-    >>> h_next = fnn.Add()(fnn.Multiply()(f, new), fnn.Multiply()(fnn.Rescale(-1, 1)(f), h))
+    >>> new = fnn.Tanh()(fnn.Linear(8, 5)(fnn.Concat()(x, f * h)))
+    >>> h_next = f * new + (1 - f) * h
     >>> net = fnn.Sequential(fnn.Scan(x, h_next, states={h: h_next}), fnn.Linear(5, 1), seed=0)
     >>> net.predict(np.zeros((2, 7, 3))).shape
     (2, 7, 1)
