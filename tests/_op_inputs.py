@@ -4,6 +4,8 @@ The keys are the keyword arguments of the functions of the same name in ``_op_ru
 ``_op_oracles.py`` (torch). Every number can be written in float32, so that both dtypes start from the same inputs.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 
@@ -61,63 +63,85 @@ def batchnorm_inputs(rng, *shape, lengths=None):
     return case
 
 
-def lstm_inputs(rng, B, T, I, H, D=1, *, lengths=None, initial=True, repeated=False, last_only=False):
+@dataclass(frozen=True)
+class Cell:
+    """A recurrent cell as its kernels know it: gates side by side, and the order of what they take."""
+
+    gates: int
+    weights: tuple[str, ...]  # of one direction; those of the reverse one end in _r
+    read_back: tuple[str, ...]  # the weights that the backward pass reads
+    states: tuple[str, ...] = ("h",)
+    numbers: tuple[str, ...] = ()  # behind the tensors
+
+    @property
+    def gradients(self):
+        """The parameters' gradients, those of both directions."""
+        return tuple(f"d{name}{suffix}" for suffix in ("", "_r") for name in self.weights)
+
+    @property
+    def outputs(self):
+        """What the forward pass gives."""
+        return ("y", *(f"{state}_n" for state in self.states))
+
+    @property
+    def first(self):
+        """The initial states."""
+        return tuple(f"{state}0" for state in self.states)
+
+
+CELLS = {
+    "rnn": Cell(1, ("w_ih", "w_hh", "b"), ("w_ih", "w_hh"), numbers=("activation",)),
+    "gru": Cell(3, ("w_ih", "w_hh", "b", "b_hn"), ("w_ih", "w_hh", "b_hn")),
+    "lstm": Cell(4, ("w_ih", "w_hh", "b"), ("w_ih", "w_hh"), ("h", "c")),
+    "lstm_peephole": Cell(4, ("w_ih", "w_hh", "b", "p"), ("w_ih", "w_hh", "p"), ("h", "c")),
+}
+
+#: The forms of the cells, as the cell and options of ``recurrent_inputs``.
+FORMS = {
+    "lstm": ("lstm", {}),
+    "lstm-peephole": ("lstm_peephole", {}),
+    "gru-after": ("gru", {"after": True}),
+    "gru-before": ("gru", {"after": False}),
+    "rnn-tanh": ("rnn", {"activation": 0}),
+    "rnn-relu": ("rnn", {"activation": 1}),
+    "rnn-sigmoid": ("rnn", {"activation": 2}),
+    "rnn-no_bias": ("rnn", {"activation": 2, "bias": False}),
+}
+
+
+def ragged(rng, B, T):
+    """Random lengths, T and (of several) 0 among them."""
+    lengths = rng.integers(0, T + 1, B)
+    lengths[-1], lengths[0] = 0, T
+    return as_lengths(lengths)
+
+
+def recurrent_inputs(rng, cell, B, T, I, H, D=1, *, lengths=None, initial=True, repeated=False, last_only=False,
+                     activation=0, bias=True, after=True):
     """One sequence op: weights of one or two directions, states, and the gradients that come from above.
 
     ``repeated``: x is (B, 1, I) and stands for T equal steps. ``last_only``: no gradient at y, as for a layer that
-    returns its last state.
+    returns its last state. Of the plain RNN: ``activation`` 0 tanh, 1 relu, 2 sigmoid; ``bias`` False: there is none.
+    Of the GRU, ``after``: the reset gate comes after the product, and so there is a b_hn.
     """
-    case = {"x": normal(rng, B, 1 if repeated else T, I), "steps": T}
+    kind = CELLS[cell]
+    G = kind.gates
+    case = {"activation": activation} if "activation" in kind.numbers else {}
+    case |= {"x": normal(rng, B, 1 if repeated else T, I), "steps": T}
+    drawn = {"w_ih": ((I, G * H), 0.9 / np.sqrt(I)), "w_hh": ((H, G * H), 0.9 / np.sqrt(H)), "b": ((G * H,), 0.5),
+             "b_hn": ((H,), 0.5), "p": ((3 * H,), 0.3)}
+    given = [name for name in kind.weights if (bias or name != "b") and (after or name != "b_hn")]
     for suffix in ("", "_r")[:D]:
-        case["w_ih" + suffix] = normal(rng, I, 4 * H, scale=0.9 / np.sqrt(I))
-        case["w_hh" + suffix] = normal(rng, H, 4 * H, scale=0.9 / np.sqrt(H))
-        case["b" + suffix] = normal(rng, 4 * H, scale=0.5)
+        for name in given:
+            shape, scale = drawn[name]
+            case[name + suffix] = normal(rng, *shape, scale=scale)
     if initial:
-        case["h0"], case["c0"] = normal(rng, B, D * H, scale=0.7), normal(rng, B, D * H)
+        case |= {f"{state}0": normal(rng, B, D * H, scale=0.7 if state == "h" else 1.0) for state in kind.states}
     if lengths is not None:
         case["lengths"] = as_lengths(lengths)
     if not last_only:
         case["dy"] = normal(rng, B, T, D * H)
-    case["dh_n"], case["dc_n"] = normal(rng, B, D * H), normal(rng, B, D * H)
-    return case
-
-
-def rnn_inputs(rng, B, T, I, H, D=1, *, activation=0, lengths=None, initial=True, repeated=False, last_only=False,
-               bias=True):
-    """As lstm_inputs, for the plain RNN; activation 0 tanh, 1 relu, 2 sigmoid."""
-    case = {"activation": activation, "x": normal(rng, B, 1 if repeated else T, I), "steps": T}
-    for suffix in ("", "_r")[:D]:
-        case["w_ih" + suffix] = normal(rng, I, H, scale=0.9 / np.sqrt(I))
-        case["w_hh" + suffix] = normal(rng, H, H, scale=0.9 / np.sqrt(H))
-        if bias:
-            case["b" + suffix] = normal(rng, H, scale=0.5)
-    if initial:
-        case["h0"] = normal(rng, B, D * H, scale=0.7)
-    if lengths is not None:
-        case["lengths"] = as_lengths(lengths)
-    if not last_only:
-        case["dy"] = normal(rng, B, T, D * H)
-    case["dh_n"] = normal(rng, B, D * H)
-    return case
-
-
-def gru_inputs(rng, B, T, I, H, D=1, *, after=True, lengths=None, initial=True, repeated=False, last_only=False):
-    """As lstm_inputs, for the GRU; ``after``: the reset gate comes after the product, and so there is a b_hn."""
-    case = {"x": normal(rng, B, 1 if repeated else T, I), "steps": T}
-    for suffix in ("", "_r")[:D]:
-        case["w_ih" + suffix] = normal(rng, I, 3 * H, scale=0.9 / np.sqrt(I))
-        case["w_hh" + suffix] = normal(rng, H, 3 * H, scale=0.9 / np.sqrt(H))
-        case["b" + suffix] = normal(rng, 3 * H, scale=0.5)
-        if after:
-            case["b_hn" + suffix] = normal(rng, H, scale=0.5)
-    if initial:
-        case["h0"] = normal(rng, B, D * H, scale=0.7)
-    if lengths is not None:
-        case["lengths"] = as_lengths(lengths)
-    if not last_only:
-        case["dy"] = normal(rng, B, T, D * H)
-    case["dh_n"] = normal(rng, B, D * H)
-    return case
+    return case | {f"d{state}_n": normal(rng, B, D * H) for state in kind.states}
 
 
 def multiply_inputs(rng, *shape, gate=False):

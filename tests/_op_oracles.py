@@ -4,9 +4,9 @@ They hold for inputs of any size: the golden files keep the small ones, ``test_o
 """
 
 import numpy as np
-import torch
 import torch.nn.functional as F
-from _op_inputs import live_steps
+from _op_inputs import CELLS, live_steps
+from _torch import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 
@@ -34,6 +34,14 @@ def oracle_activation(name, x, dy):
     return arrays({"y": y, "dx": tx.grad})
 
 
+def oracle_rescale(x, dy, scale, offset):
+    """Torch's scale x + offset."""
+    tx = leaf(x)
+    y = torch.add(torch.tensor(offset, dtype=torch.float64), tx, alpha=scale)
+    y.backward(torch.tensor(dy))
+    return arrays({"y": y, "dx": tx.grad})
+
+
 def oracle_batchnorm(x, gamma, beta, running_mean, running_var, dy, momentum, eps, lengths=None):
     """torch.nn.functional.batch_norm over the rows that are not padding; padding has y, but no gradient."""
     tx, tgamma, tbeta = leaf(x), leaf(gamma), leaf(beta)
@@ -54,18 +62,34 @@ def oracle_batchnorm(x, gamma, beta, running_mean, running_var, dy, momentum, ep
                    "dgamma": tgamma.grad, "dbeta": tbeta.grad})
 
 
-def recurrent(kind, I, weights, **options):
-    """A torch.nn recurrent net in float64 with the given [(w_ih, w_hh, b)] of one or two directions; b may be None."""
-    H = len(weights[0][1])
-    net = kind(I, H, batch_first=True, bidirectional=len(weights) == 2, **options).double()
-    for suffix, (w, u, bias) in zip(("", "_reverse"), weights, strict=False):
-        bias = np.zeros(w.shape[1]) if bias is None else bias
+def recurrent_net(cell, case):
+    """A torch.nn recurrent net in float64 with the weights of a case, or one by torch's steps where torch lacks it."""
+    H = len(case["w_hh"])
+    options = {"batch_first": True, "bidirectional": "w_ih_r" in case}
+    kind = {"lstm": torch.nn.LSTM, "lstm_peephole": PeepholeLSTM}.get(cell)
+    if cell == "gru":
+        kind = torch.nn.GRU if "b_hn" in case else ResetBeforeGRU
+    elif cell == "rnn":
+        kind = SigmoidRNN if case["activation"] == 2 else torch.nn.RNN
+        options["nonlinearity"] = ("tanh", "relu", "tanh")[case["activation"]]
+    net = kind(case["x"].shape[2], H, **options).double()
+    for ours, theirs in directions(net):
+        b = case.get("b" + ours, np.zeros(case["w_ih" + ours].shape[1]))
+        parts = {"weight_ih": case["w_ih" + ours].T, "weight_hh": case["w_hh" + ours].T,
+                 "bias_ih": 0.75 * b, "bias_hh": 0.25 * b}  # b = b_ih + b_hh
+        if "b_hn" + ours in case:  # of n the two biases do not add up
+            parts["bias_ih"][2 * H :], parts["bias_hh"][2 * H :] = b[2 * H :], case["b_hn" + ours]
+        if "p" + ours in case:
+            setattr(net, "peephole" + theirs, torch.nn.Parameter(torch.tensor(case["p" + ours])))
         with torch.no_grad():
-            getattr(net, "weight_ih_l0" + suffix).copy_(torch.tensor(w.T.copy()))
-            getattr(net, "weight_hh_l0" + suffix).copy_(torch.tensor(u.T.copy()))
-            getattr(net, "bias_ih_l0" + suffix).copy_(torch.tensor(0.75 * bias))  # b = b_ih + b_hh
-            getattr(net, "bias_hh_l0" + suffix).copy_(torch.tensor(0.25 * bias))
+            for name, array in parts.items():
+                getattr(net, name + theirs).copy_(torch.tensor(array.copy()))
     return net
+
+
+def directions(net):
+    """The ends of the names of each direction's weights: ours, and torch's."""
+    return [("", "_l0"), ("_r", "_l0_reverse")][: 1 + net.bidirectional]
 
 
 def run_packed(net, x, steps, states, lengths):
@@ -88,54 +112,31 @@ def run_packed(net, x, steps, states, lengths):
     return y, *states
 
 
-def backward_from(*pairs):
-    """Let the gradients flow: pairs of a tensor and what comes to it from above, or None."""
-    sum((value * torch.tensor(d)).sum() for value, d in pairs if d is not None).backward()
-
-
-def recurrent_gradients(net):
-    """dw_ih, dw_hh and db of each direction, as the kernels name and lay them out."""
-    out = {}
-    for suffix, theirs in (("", ""), ("_r", "_reverse"))[: 1 + net.bidirectional]:
-        out["dw_ih" + suffix] = getattr(net, "weight_ih_l0" + theirs).grad.T
-        out["dw_hh" + suffix] = getattr(net, "weight_hh_l0" + theirs).grad.T
-        out["db" + suffix] = getattr(net, "bias_ih_l0" + theirs).grad
-    return out
-
-
-def oracle_lstm(x, steps, w_ih, w_hh, b, w_ih_r=None, w_hh_r=None, b_r=None, h0=None, c0=None, lengths=None,
-                dy=None, dh_n=None, dc_n=None):
-    """torch.nn.LSTM on packed sequences."""
-    weights = [(w_ih, w_hh, b), (w_ih_r, w_hh_r, b_r)][: 1 if w_ih_r is None else 2]
-    net = recurrent(torch.nn.LSTM, x.shape[2], weights)
-    zeros = np.zeros((len(x), len(weights) * len(w_hh)))
-    tx, th0, tc0 = leaf(x), leaf(zeros if h0 is None else h0), leaf(zeros if c0 is None else c0)
-    y, h_n, c_n = run_packed(net, tx, steps, (th0, tc0), lengths)
-    backward_from((y, dy), (h_n, dh_n), (c_n, dc_n))
-    out = {"y": y, "h_n": h_n, "c_n": c_n, "dx": tx.grad, **recurrent_gradients(net)}
-    if h0 is not None:
-        out |= {"dh0": th0.grad, "dc0": tc0.grad}
-    return arrays(out)
-
-
 class Stepped:
     """The steps of a torch.nn recurrent net by a ``cell`` that torch lacks, on packed sequences."""
+
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
     def forward(self, packed, first):
         """Torch's y, packed, and last states."""
         xs, lengths = pad_packed_sequence(packed, batch_first=True)
-        y, last = torch.zeros(*xs.shape[:2], len(first) * self.hidden_size, dtype=xs.dtype), []
-        for d, suffix in enumerate(("", "_reverse")[: len(first)]):
-            weights = [getattr(self, f"{name}_l0{suffix}") for name in
-                       ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-            h = first[d]
-            for t in reversed(range(xs.shape[1])) if d else range(xs.shape[1]):
-                live = (t < lengths)[:, None]
-                h = torch.where(live, self.cell(xs[:, t], h, *weights), h)
-                index = torch.arange(d * self.hidden_size, (d + 1) * self.hidden_size)
-                y = y.index_put((torch.arange(len(xs))[:, None], torch.tensor(t), index), torch.where(live, h, 0.0))
-            last.append(h)
-        return pack_padded_sequence(y, lengths, batch_first=True, enforce_sorted=False), torch.stack(last)
+        first = first if isinstance(first, tuple) else (first,)
+        live = torch.arange(xs.shape[1])[:, None, None] < lengths[:, None]
+        outputs, last = [], []
+        for d, (_, theirs) in enumerate(directions(self)):
+            weights = [getattr(self, name + theirs) for name in self.names]
+            states = tuple(state[d] for state in first)
+            steps = range(xs.shape[1])
+            ys = [None] * len(steps)
+            for t in reversed(steps) if d else steps:
+                after = self.cell(xs[:, t], *states, *weights)
+                states = tuple(torch.where(live[t], new, old) for new, old in zip(after, states, strict=True))
+                ys[t] = torch.where(live[t], states[0], 0.0)
+            outputs.append(torch.stack(ys, dim=1))
+            last.append(states)
+        last = tuple(torch.stack(state) for state in zip(*last, strict=True))
+        ys = pack_padded_sequence(torch.cat(outputs, dim=2), lengths, batch_first=True, enforce_sorted=False)
+        return ys, last if len(last) > 1 else last[0]
 
 
 class SigmoidRNN(Stepped, torch.nn.RNN):
@@ -143,7 +144,7 @@ class SigmoidRNN(Stepped, torch.nn.RNN):
 
     def cell(self, x, h, w, u, b_ih, b_hh):
         """The next state."""
-        return torch.sigmoid(x @ w.T + h @ u.T + b_ih + b_hh)
+        return (torch.sigmoid(x @ w.T + h @ u.T + b_ih + b_hh),)
 
 
 class ResetBeforeGRU(Stepped, torch.nn.GRU):
@@ -155,49 +156,37 @@ class ResetBeforeGRU(Stepped, torch.nn.GRU):
         u_r, u_z, u_n = u.T.chunk(3, dim=1)
         b_r, b_z, b_n = (b_ih + b_hh).chunk(3)
         r, z = torch.sigmoid(x @ w_r + h @ u_r + b_r), torch.sigmoid(x @ w_z + h @ u_z + b_z)
-        return (1 - z) * torch.tanh(x @ w_n + (r * h) @ u_n + b_n) + z * h
+        return ((1 - z) * torch.tanh(x @ w_n + (r * h) @ u_n + b_n) + z * h,)
 
 
-def oracle_rnn(activation, x, steps, w_ih, w_hh, b=None, w_ih_r=None, w_hh_r=None, b_r=None, h0=None, lengths=None,
-               dy=None, dh_n=None):
-    """torch.nn.RNN on packed sequences; activation 0 tanh, 1 relu, 2 sigmoid."""
-    weights = [(w_ih, w_hh, b), (w_ih_r, w_hh_r, b_r)][: 1 if w_ih_r is None else 2]
-    if activation == 2:
-        net = recurrent(SigmoidRNN, x.shape[2], weights)
-    else:
-        net = recurrent(torch.nn.RNN, x.shape[2], weights, nonlinearity=("tanh", "relu")[activation])
-    tx, th0 = leaf(x), leaf(np.zeros((len(x), len(weights) * len(w_hh))) if h0 is None else h0)
-    y, h_n = run_packed(net, tx, steps, (th0,), lengths)
-    backward_from((y, dy), (h_n, dh_n))
-    out = {"y": y, "h_n": h_n, "dx": tx.grad, **recurrent_gradients(net)}
-    if b is None:
-        out = {key: value for key, value in out.items() if key not in ("db", "db_r")}
-    if h0 is not None:
-        out["dh0"] = th0.grad
-    return arrays(out)
+class PeepholeLSTM(Stepped, torch.nn.LSTM):
+    """torch.nn.LSTM whose gates also look at the cell, as in Gers, Schraudolph and Schmidhuber (2002)."""
+
+    names = (*Stepped.names, "peephole")
+
+    def cell(self, x, h, c, w, u, b_ih, b_hh, p):
+        """The next states."""
+        i, f, g, o = (x @ w.T + h @ u.T + b_ih + b_hh).chunk(4, dim=1)
+        p_i, p_f, p_o = p.chunk(3)
+        after = torch.sigmoid(f + p_f * c) * c + torch.sigmoid(i + p_i * c) * torch.tanh(g)
+        return torch.sigmoid(o + p_o * after) * torch.tanh(after), after
 
 
-def oracle_gru(x, steps, w_ih, w_hh, b, b_hn=None, w_ih_r=None, w_hh_r=None, b_r=None, b_hn_r=None, h0=None,
-               lengths=None, dy=None, dh_n=None):
-    """torch.nn.GRU on packed sequences, and without b_hn its other form; test_ops_gru.py asks ONNX about that one."""
-    weights = [(w_ih, w_hh, b), (w_ih_r, w_hh_r, b_r)][: 1 if w_ih_r is None else 2]
-    H, after = len(w_hh), b_hn is not None
-    net = recurrent(torch.nn.GRU if after else ResetBeforeGRU, x.shape[2], weights)
-    suffixes = [("", ""), ("_r", "_reverse")][: len(weights)]
-    if after:
-        with torch.no_grad():  # of n the two biases do not add up
-            for (_, theirs), bias, hidden in zip(suffixes, (b, b_r), (b_hn, b_hn_r), strict=False):
-                getattr(net, "bias_ih_l0" + theirs)[2 * H :] = torch.tensor(bias[2 * H :])
-                getattr(net, "bias_hh_l0" + theirs)[2 * H :] = torch.tensor(hidden)
-    tx, th0 = leaf(x), leaf(np.zeros((len(x), len(weights) * H)) if h0 is None else h0)
-    y, h_n = run_packed(net, tx, steps, (th0,), lengths)
-    backward_from((y, dy), (h_n, dh_n))
-    out = {"y": y, "h_n": h_n, "dx": tx.grad, **recurrent_gradients(net)}
-    if after:
-        out |= {"db_hn" + ours: getattr(net, "bias_hh_l0" + theirs).grad[2 * H :] for ours, theirs in suffixes}
-    if h0 is not None:
-        out["dh0"] = th0.grad
-    return arrays(out)
+def oracle_recurrent(cell, **case):
+    """torch.nn.RNN, GRU and LSTM on packed sequences, in torch's steps the forms that torch lacks."""
+    kind, net = CELLS[cell], recurrent_net(cell, case)
+    x, zeros = leaf(case["x"]), np.zeros((len(case["x"]), len(directions(net)) * net.hidden_size))
+    first = {name: leaf(case.get(name, zeros)) for name in kind.first}
+    results = run_packed(net, x, case["steps"], tuple(first.values()), case.get("lengths"))
+    out = dict(zip(kind.outputs, results, strict=True))
+    sum((value * torch.tensor(case["d" + name])).sum() for name, value in out.items() if "d" + name in case).backward()
+    out["dx"] = x.grad
+    for ours, theirs in directions(net):
+        named = {name: getattr(net, name + theirs).grad for name in getattr(net, "names", Stepped.names)}
+        gradients = {"w_ih": named["weight_ih"].T, "w_hh": named["weight_hh"].T, "b": named["bias_ih"],
+                     "b_hn": named["bias_hh"][-net.hidden_size :], "p": named.get("peephole")}
+        out |= {f"d{name}{ours}": array for name, array in gradients.items() if name + ours in case}
+    return arrays(out | {"d" + name: state.grad for name, state in first.items() if name in case})
 
 
 def oracle_multiply(x, g, dy):

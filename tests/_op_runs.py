@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from _op_inputs import CELLS
 
 from fastnn import _backend
 
@@ -92,6 +93,15 @@ def run_activation(name, x, dy):
     return {"y": y, "dx": dx}
 
 
+def run_rescale(x, dy, scale, offset):
+    """y, dx of scale x + offset; the way back is the same kernel without the offset."""
+    y, dx = blank(x.shape, x.dtype), blank(x.shape, x.dtype)
+    with unchanged(x, dy):
+        kernels.rescale(x, y, scale, offset)
+        kernels.rescale(dy, dx, scale, 0.0)
+    return {"y": y, "dx": dx}
+
+
 def run_batchnorm(x, gamma, beta, running_mean, running_var, dy, momentum, eps, lengths=None):
     """The training pass, its backward pass, and the inference pass with the running statistics it left."""
     F = x.shape[-1]
@@ -108,116 +118,68 @@ def run_batchnorm(x, gamma, beta, running_mean, running_var, dy, momentum, eps, 
     return out
 
 
-def lstm_memory(x, H, D, training=True):
-    """``saved`` and ``scratch`` for x (B, T, I), as NaN."""
-    B, T, I = x.shape
-    saved, scratch = kernels.lstm_sizes(B, T, I, H, D, training, x.dtype.itemsize)
-    return blank(saved, x.dtype) if saved else None, blank(max(scratch, 1), x.dtype)
+CANARY = 12345.0
 
 
-def run_lstm(x, steps, w_ih, w_hh, b, w_ih_r=None, w_hh_r=None, b_r=None, h0=None, c0=None, lengths=None,
-             dy=None, dh_n=None, dc_n=None):
-    """Forward and backward; an x of one step stands for ``steps`` equal ones and is handed over as a view."""
-    H, D = w_hh.shape[0], 1 if w_ih_r is None else 2
-    B, _, I = x.shape
-    xs = x if x.shape[1] == steps else np.broadcast_to(x, (B, steps, I))
-    saved, scratch = lstm_memory(xs, H, D)
-    out = {"y": blank((B, steps, D * H), x.dtype)}
-    out |= {key: blank((B, D * H), x.dtype) for key in ("h_n", "c_n", "dh0", "dc0")}
-    out["dx"] = blank(x.shape, x.dtype)
-    for suffix, (w, u, bias) in zip(("", "_r")[:D], ((w_ih, w_hh, b), (w_ih_r, w_hh_r, b_r)), strict=False):
-        for name, array in (("dw_ih", w), ("dw_hh", u), ("db", bias)):
-            out[name + suffix] = blank(array.shape, x.dtype)
-    with unchanged(x, w_ih, w_hh, b, w_ih_r, w_hh_r, b_r, h0, c0, lengths, dy, dh_n, dc_n):
-        kernels.lstm_forward(xs, w_ih, w_hh, b, w_ih_r, w_hh_r, b_r, h0, c0, lengths,
-                             out["y"], out["h_n"], out["c_n"], saved, scratch)
-        scratch[:] = np.nan  # nothing in it outlives a call
-        with unchanged(saved):
-            kernels.lstm_backward(dy, dh_n, dc_n, xs, w_ih, w_hh, w_ih_r, w_hh_r, h0, c0, lengths, saved,
-                                  out["dx"], out["dw_ih"], out["dw_hh"], out["db"], out.get("dw_ih_r"),
-                                  out.get("dw_hh_r"), out.get("db_r"), out["dh0"], out["dc0"], scratch)
-    if h0 is None:
-        del out["dh0"], out["dc0"]
+@contextmanager
+def lent(size, dtype, offset):
+    """Memory of a size that a kernel asked for, full of NaN; fail if the kernel writes past its end.
+
+    ``offset`` entries before it put it off the cache's lines.
+    """
+    memory = np.full(offset + size + 16, np.nan, dtype)
+    memory[offset + size :] = CANARY
+    yield memory[offset : offset + size]
+    np.testing.assert_array_equal(memory[offset + size :], CANARY, err_msg="written past the size asked for")
+
+
+def steps_of(case):
+    """x as the kernels see it: one step that stands for ``steps`` equal ones is handed over as a view."""
+    x, T = case["x"], case["steps"]
+    return x if x.shape[1] == T else np.broadcast_to(x, (len(x), T, x.shape[2]))
+
+
+def run_recurrent(cell, case, *, backend=None, without=(), training=True, added_to=None, offset=3):
+    """Outputs and, where ``training``, gradients of a sequence op, on the backend in use or on that of this name.
+
+    What is named in ``without`` is not asked for. The parameters' gradients are added to the arrays of ``added_to``.
+    """
+    functions = kernels if backend is None else _backend._require(backend)
+    sizes, forward, backward = (getattr(functions, f"{cell}_{part}") for part in ("sizes", "forward", "backward"))
+    kind, x, H, D = CELLS[cell], steps_of(case), len(case["w_hh"]), 1 + ("w_ih_r" in case)
+    (B, T, I), dtype = x.shape, x.dtype
+
+    def both(names):
+        return [case.get(name + suffix) for suffix in ("", "_r") for name in names]
+
+    shapes = {"y": (B, T, D * H)} | {f"{state}_n": (B, D * H) for state in kind.states}
+    if training:
+        shapes |= {"dx": case["x"].shape} | {f"d{state}": (B, D * H) for state in kind.first}
+        shapes |= {name: case[name[1:]].shape for name in kind.gradients if name[1:] in case}
+    out = {name: blank(shape, dtype) for name, shape in shapes.items() if name not in without}
+    for name, array in (added_to or {}).items():
+        out[name][...] = array
+    of_states = [*(case.get(name) for name in kind.first), case.get("lengths")]
+    above = [case.get("dy"), *(case.get(f"d{state}_n") for state in kind.states)]
+    numbers = [case[name] for name in kind.numbers]
+    saved_size, scratch_size = sizes(B, T, I, H, D, training, dtype.itemsize)
+    assert training or saved_size == 0
+    with (unchanged(x, *both(kind.weights), *of_states, *above), lent(saved_size, dtype, offset) as saved,
+          lent(scratch_size, dtype, offset) as scratch):
+        forward(x, *both(kind.weights), *of_states, *map(out.get, kind.outputs), saved if training else None, scratch,
+                *numbers)
+        if training:
+            scratch[:] = np.nan  # nothing in it outlives a call
+            with unchanged(saved):
+                backward(*above, x, *both(kind.read_back), *of_states, saved, out.get("dx"),
+                         *map(out.get, kind.gradients), *(out.get(f"d{state}") for state in kind.first), scratch,
+                         *numbers, accumulate=added_to is not None)
     return out
 
 
-def lstm_scalar(out, dy=None, dh_n=None, dc_n=None, **_):
-    """The number whose gradients ``lstm_backward`` computes: the outputs' product with what comes from above."""
-    pairs = (out["y"], dy), (out["h_n"], dh_n), (out["c_n"], dc_n)
-    return sum(float(np.vdot(value, d)) for value, d in pairs if d is not None)
-
-
-def rnn_memory(x, H, D, training=True):
-    """``saved`` and ``scratch`` for x (B, T, I), as NaN."""
-    B, T, I = x.shape
-    saved, scratch = kernels.rnn_sizes(B, T, I, H, D, training, x.dtype.itemsize)
-    return blank(saved, x.dtype) if saved else None, blank(max(scratch, 1), x.dtype)
-
-
-def run_rnn(activation, x, steps, w_ih, w_hh, b=None, w_ih_r=None, w_hh_r=None, b_r=None, h0=None, lengths=None,
-            dy=None, dh_n=None):
-    """Forward and backward; an x of one step stands for ``steps`` equal ones and is handed over as a view."""
-    H, D = w_hh.shape[0], 1 if w_ih_r is None else 2
-    B, _, I = x.shape
-    xs = x if x.shape[1] == steps else np.broadcast_to(x, (B, steps, I))
-    saved, scratch = rnn_memory(xs, H, D)
-    out = {"y": blank((B, steps, D * H), x.dtype), "dx": blank(x.shape, x.dtype)}
-    out |= {key: blank((B, D * H), x.dtype) for key in ("h_n", "dh0")}
-    for suffix, (w, u, bias) in zip(("", "_r")[:D], ((w_ih, w_hh, b), (w_ih_r, w_hh_r, b_r)), strict=False):
-        for name, array in (("dw_ih", w), ("dw_hh", u), ("db", bias)):
-            if array is not None:
-                out[name + suffix] = blank(array.shape, x.dtype)
-    with unchanged(x, w_ih, w_hh, b, w_ih_r, w_hh_r, b_r, h0, lengths, dy, dh_n):
-        kernels.rnn_forward(xs, w_ih, w_hh, b, w_ih_r, w_hh_r, b_r, h0, lengths, out["y"], out["h_n"], saved, scratch,
-                            activation)
-        scratch[:] = np.nan  # nothing in it outlives a call
-        with unchanged(saved):
-            kernels.rnn_backward(dy, dh_n, xs, w_ih, w_hh, w_ih_r, w_hh_r, h0, lengths, saved, out["dx"], out["dw_ih"],
-                                 out["dw_hh"], out.get("db"), out.get("dw_ih_r"), out.get("dw_hh_r"), out.get("db_r"),
-                                 out["dh0"], scratch, activation)
-    if h0 is None:
-        del out["dh0"]
-    return out
-
-
-def rnn_scalar(out, dy=None, dh_n=None, **_):
-    """The number whose gradients ``rnn_backward`` computes."""
-    return sum(float(np.vdot(out[key], d)) for key, d in (("y", dy), ("h_n", dh_n)) if d is not None)
-
-
-def gru_memory(x, H, D, training=True):
-    """``saved`` and ``scratch`` for x (B, T, I), as NaN."""
-    B, T, I = x.shape
-    saved, scratch = kernels.gru_sizes(B, T, I, H, D, training, x.dtype.itemsize)
-    return blank(saved, x.dtype) if saved else None, blank(max(scratch, 1), x.dtype)
-
-
-def run_gru(x, steps, w_ih, w_hh, b, b_hn=None, w_ih_r=None, w_hh_r=None, b_r=None, b_hn_r=None, h0=None, lengths=None,
-            dy=None, dh_n=None):
-    """Forward and backward; an x of one step stands for ``steps`` equal ones and is handed over as a view."""
-    H, D = w_hh.shape[0], 1 if w_ih_r is None else 2
-    B, _, I = x.shape
-    xs = x if x.shape[1] == steps else np.broadcast_to(x, (B, steps, I))
-    saved, scratch = gru_memory(xs, H, D)
-    out = {"y": blank((B, steps, D * H), x.dtype), "dx": blank(x.shape, x.dtype)}
-    out |= {key: blank((B, D * H), x.dtype) for key in ("h_n", "dh0")}
-    weights = {"w_ih": w_ih, "w_hh": w_hh, "b": b, "b_hn": b_hn,
-               "w_ih_r": w_ih_r, "w_hh_r": w_hh_r, "b_r": b_r, "b_hn_r": b_hn_r}
-    out |= {"d" + name: blank(array.shape, x.dtype) for name, array in weights.items() if array is not None}
-    with unchanged(x, *weights.values(), h0, lengths, dy, dh_n):
-        kernels.gru_forward(xs, *weights.values(), h0, lengths, out["y"], out["h_n"], saved, scratch)
-        scratch[:] = np.nan  # nothing in it outlives a call
-        with unchanged(saved):
-            kernels.gru_backward(dy, dh_n, xs, w_ih, w_hh, b_hn, w_ih_r, w_hh_r, b_hn_r, h0, lengths, saved, out["dx"],
-                                 *(out.get("d" + name) for name in weights), out["dh0"], scratch)
-    if h0 is None:
-        del out["dh0"]
-    return out
-
-
-def gru_scalar(out, dy=None, dh_n=None, **_):
-    """The number whose gradients ``gru_backward`` computes."""
-    return sum(float(np.vdot(out[key], d)) for key, d in (("y", dy), ("h_n", dh_n)) if d is not None)
+def recurrent_scalar(out, case):
+    """The number whose gradients the backward pass computes: the outputs' product with what comes from above."""
+    return sum(float(np.vdot(value, case["d" + name])) for name, value in out.items() if "d" + name in case)
 
 
 def run_multiply(x, g, dy):

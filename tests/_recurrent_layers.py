@@ -90,7 +90,7 @@ def weight_gradients(layer):
 def oracle_layer(kind, hidden, layers, directions, bias, activation, x, dy, dh_n, dc_n=None, h_0=None, c_0=None,
                  lengths=None, **weights):  # fmt: skip
     """torch.nn.RNN, GRU or LSTM on packed sequences; none of length 0, which torch refuses."""
-    import torch
+    from _torch import torch
     from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
     B, T, I = x.shape

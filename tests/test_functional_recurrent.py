@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 from _helpers import assert_close, assert_gradients, assert_parity
-from _op_inputs import gru_inputs, lstm_inputs, rnn_inputs
+from _op_inputs import CELLS, recurrent_inputs
 from _op_runs import assert_agrees, cast, golden
 
 import fastnn as fnn
 from fastnn import functional as F
 
 FAMILIES = ["rnn", "gru", "lstm"]
-GOLDEN = {f"{family}/{name}": case for family in FAMILIES for name, case in golden(family).items()}
-WEIGHTS = ["w_ih", "w_hh", "b", "b_hn", "w_ih_r", "w_hh_r", "b_r", "b_hn_r"]
-STATES = {"rnn": ("h",), "gru": ("h",), "lstm": ("h", "c")}
+GOLDEN = {f"{cell}/{name}": case for cell in CELLS for name, case in golden(cell).items()}
+WEIGHTS = [name + suffix for suffix in ("", "_r") for name in ("w_ih", "w_hh", "b", "b_hn", "p")]
+STATES = {family: CELLS[family].states for family in FAMILIES}
 
 
 def arguments(family, case):
@@ -39,14 +39,13 @@ def step(family, **given):
 
 
 def example(family, rng, **options):
-    draw = {"rnn": rnn_inputs, "gru": gru_inputs, "lstm": lstm_inputs}[family]
-    return draw(rng, 4, 5, 3, 6, **options)
+    return recurrent_inputs(rng, family, 4, 5, 3, 6, **options)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", GOLDEN)
 def test_torchs_numbers(backend, case, dtype):
-    family, (inputs, outputs) = case.split("/")[0], GOLDEN[case]
+    family, (inputs, outputs) = case.split("/")[0].removesuffix("_peephole"), GOLDEN[case]
     given, dy, above = arguments(family, cast(inputs, dtype))
     *results, saved = forward(family, **given, training=True)
     names = ["y", *(f"{state}_n" for state in STATES[family])]

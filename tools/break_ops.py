@@ -63,6 +63,10 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
 NOT_RUN = ("tests/test_break_ops.py",)
 
 
+#: Families that have most of their tests together.
+RECURRENT = ("gru", "lstm", "lstm_peephole", "rnn")
+
+
 @dataclass(frozen=True)
 class Mutant:
     """One change: ``text`` instead of the characters [start, end) of the file, given as UTF-8 bytes."""
@@ -349,7 +353,9 @@ class Copy:
 
     def family_tests(self, family: str) -> list[str]:
         """The tests of one family of ops, where there are any; for the compiled ones the parity tests too."""
-        paths = [f"tests/test_ops_{family}.py"] + (["tests/test_kernels.py"] if self.compiled else [])
+        paths = [f"tests/test_ops_{family}.py"] + (["tests/test_ops_recurrent.py"] if family in RECURRENT else [])
+        if self.compiled:
+            paths += ["tests/test_recurrent_kernels.py" if family in RECURRENT else "tests/test_kernels.py"]
         return [path for path in paths if (self.place / path).exists()]
 
     def write(self, path: Path, source: bytes) -> None:
@@ -410,7 +416,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the sample (default 0)")
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
     parser.add_argument("--compiled", action="store_true", help="break src_cython/*.pyx instead of fastnn/_reference")
-    parser.add_argument("--quick", action="store_true", help="run only tests/test_ops_FAMILY.py where there is one")
+    parser.add_argument("--quick", action="store_true", help="run only the tests of the family where there are any")
     parser.add_argument("--jobs", type=int, default=1, help="mutants tried at a time (default 1; --compiled: always 1)")
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parent.parent, help=argparse.SUPPRESS)
     return parser.parse_args(argv)

@@ -10,6 +10,7 @@ the others as they are.
 
 import sys
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,9 @@ if str(HERE.parent) not in sys.path:
 import _op_inputs as draw  # noqa: E402
 import _op_oracles as oracle  # noqa: E402
 import _recurrent_layers as layers  # noqa: E402
+
+LSTM, PEEPHOLE, RNN, GRU = (
+    partial(draw.recurrent_inputs, cell=cell) for cell in ("lstm", "lstm_peephole", "rnn", "gru"))
 
 
 def generator(family, case):
@@ -45,27 +49,36 @@ def batchnorm_cases():
 
 def lstm_cases():
     """Directions, initial states, padding, repeated x, gradients at the last state alone."""
-    yield "plain", draw.lstm_inputs, {"B": 2, "T": 4, "I": 3, "H": 5, "initial": False}
-    yield "states", draw.lstm_inputs, {"B": 3, "T": 5, "I": 2, "H": 3}
-    yield "one_step", draw.lstm_inputs, {"B": 1, "T": 1, "I": 4, "H": 3, "D": 2}
-    yield "both", draw.lstm_inputs, {"B": 2, "T": 4, "I": 3, "H": 4, "D": 2}
-    yield "ragged", draw.lstm_inputs, {"B": 5, "T": 4, "I": 3, "H": 3, "lengths": [2, 4, 1, 0, 3]}
-    yield "both_ragged", draw.lstm_inputs, {"B": 5, "T": 4, "I": 3, "H": 3, "D": 2, "lengths": [2, 4, 1, 0, 3]}
-    yield "both_last", draw.lstm_inputs, {"B": 2, "T": 5, "I": 3, "H": 3, "D": 2, "last_only": True, "initial": False}
-    yield "repeated", draw.lstm_inputs, {"B": 3, "T": 4, "I": 5, "H": 3, "D": 2, "repeated": True}
+    yield "plain", LSTM, {"B": 2, "T": 4, "I": 3, "H": 5, "initial": False}
+    yield "states", LSTM, {"B": 3, "T": 5, "I": 2, "H": 3}
+    yield "one_step", LSTM, {"B": 1, "T": 1, "I": 4, "H": 3, "D": 2}
+    yield "both", LSTM, {"B": 2, "T": 4, "I": 3, "H": 4, "D": 2}
+    yield "ragged", LSTM, {"B": 5, "T": 4, "I": 3, "H": 3, "lengths": [2, 4, 1, 0, 3]}
+    yield "both_ragged", LSTM, {"B": 5, "T": 4, "I": 3, "H": 3, "D": 2, "lengths": [2, 4, 1, 0, 3]}
+    yield "both_last", LSTM, {"B": 2, "T": 5, "I": 3, "H": 3, "D": 2, "last_only": True, "initial": False}
+    yield "repeated", LSTM, {"B": 3, "T": 4, "I": 5, "H": 3, "D": 2, "repeated": True}
+
+
+def lstm_peephole_cases():
+    """Directions, initial states, padding, repeated x, gradients at the last state alone."""
+    yield "plain", PEEPHOLE, {"B": 2, "T": 4, "I": 3, "H": 5, "initial": False}
+    yield "one_step", PEEPHOLE, {"B": 1, "T": 1, "I": 4, "H": 3, "D": 2}
+    yield "both_ragged", PEEPHOLE, {"B": 5, "T": 4, "I": 3, "H": 3, "D": 2, "lengths": [2, 4, 1, 0, 3]}
+    yield "last", PEEPHOLE, {"B": 2, "T": 5, "I": 3, "H": 3, "D": 2, "last_only": True, "initial": False}
+    yield "repeated", PEEPHOLE, {"B": 3, "T": 4, "I": 5, "H": 3, "D": 2, "repeated": True}
 
 
 def rnn_cases():
     """The three activations; directions, initial states, padding, repeated x, no bias, the last state alone."""
     for number, name in enumerate(("tanh", "relu", "sigmoid")):
-        yield f"{name}.plain", draw.rnn_inputs, {
+        yield f"{name}.plain", RNN, {
             "B": 2, "T": 4, "I": 3, "H": 5, "activation": number, "initial": False}
-        yield f"{name}.both_ragged", draw.rnn_inputs, {
+        yield f"{name}.both_ragged", RNN, {
             "B": 5, "T": 4, "I": 3, "H": 3, "D": 2, "activation": number, "lengths": [2, 4, 1, 0, 3]}
-    yield "one_step", draw.rnn_inputs, {"B": 1, "T": 1, "I": 4, "H": 3, "D": 2}
-    yield "one_row", draw.rnn_inputs, {"B": 1, "T": 8, "I": 2, "H": 16, "activation": 2, "bias": False}
-    yield "last", draw.rnn_inputs, {"B": 2, "T": 5, "I": 3, "H": 3, "D": 2, "last_only": True, "initial": False}
-    yield "repeated", draw.rnn_inputs, {"B": 3, "T": 4, "I": 5, "H": 3, "D": 2, "repeated": True}
+    yield "one_step", RNN, {"B": 1, "T": 1, "I": 4, "H": 3, "D": 2}
+    yield "one_row", RNN, {"B": 1, "T": 8, "I": 2, "H": 16, "activation": 2, "bias": False}
+    yield "last", RNN, {"B": 2, "T": 5, "I": 3, "H": 3, "D": 2, "last_only": True, "initial": False}
+    yield "repeated", RNN, {"B": 3, "T": 4, "I": 5, "H": 3, "D": 2, "repeated": True}
 
 
 def recurrent_layer_cases():
@@ -115,13 +128,13 @@ def activation_cases():
 def gru_cases():
     """Both forms; directions, initial states, padding, repeated x, gradients at the last state alone."""
     for form, after in (("after", True), ("before", False)):
-        yield f"{form}.plain", draw.gru_inputs, {"B": 2, "T": 4, "I": 3, "H": 5, "after": after, "initial": False}
-        yield f"{form}.one_step", draw.gru_inputs, {"B": 1, "T": 1, "I": 4, "H": 3, "D": 2, "after": after}
-        yield f"{form}.both_ragged", draw.gru_inputs, {
+        yield f"{form}.plain", GRU, {"B": 2, "T": 4, "I": 3, "H": 5, "after": after, "initial": False}
+        yield f"{form}.one_step", GRU, {"B": 1, "T": 1, "I": 4, "H": 3, "D": 2, "after": after}
+        yield f"{form}.both_ragged", GRU, {
             "B": 5, "T": 4, "I": 3, "H": 3, "D": 2, "after": after, "lengths": [2, 4, 1, 0, 3]}
-        yield f"{form}.repeated", draw.gru_inputs, {
+        yield f"{form}.repeated", GRU, {
             "B": 3, "T": 4, "I": 5, "H": 3, "D": 2, "after": after, "repeated": True}
-    yield "last", draw.gru_inputs, {"B": 2, "T": 5, "I": 3, "H": 3, "D": 2, "last_only": True, "initial": False}
+    yield "last", GRU, {"B": 2, "T": 5, "I": 3, "H": 3, "D": 2, "last_only": True, "initial": False}
 
 
 def multiply_cases():
@@ -141,9 +154,10 @@ CASES = {
     "linear": (linear_cases, oracle.oracle_linear),
     "activation": (activation_cases, oracle.oracle_activation),
     "batchnorm": (batchnorm_cases, oracle.oracle_batchnorm),
-    "lstm": (lstm_cases, oracle.oracle_lstm),
-    "rnn": (rnn_cases, oracle.oracle_rnn),
-    "gru": (gru_cases, oracle.oracle_gru),
+    "lstm": (lstm_cases, partial(oracle.oracle_recurrent, "lstm")),
+    "lstm_peephole": (lstm_peephole_cases, partial(oracle.oracle_recurrent, "lstm_peephole")),
+    "rnn": (rnn_cases, partial(oracle.oracle_recurrent, "rnn")),
+    "gru": (gru_cases, partial(oracle.oracle_recurrent, "gru")),
     "recurrent_layers": (recurrent_layer_cases, layers.oracle_layer),
     "loss": (loss_cases, oracle.oracle_loss),
     "optimizer": (optimizer_cases, oracle.oracle_optimizer),

@@ -1,0 +1,263 @@
+"""RNN, GRU and LSTM on plain arrays: the compiled kernels against their NumPy twins, in all their forms.
+
+The compiled kernels go two ways, by batch and hidden size, each with remainders of its own, and take many steps in
+stretches (src_cython/lstm.pyx, gru.pyx, rnn.pyx): the shapes here reach all of it at every CPU level, whose vectors
+hold 2 to 16 numbers. Other levels than the one in use run in processes of their own, as the level is chosen at import.
+"""
+
+import os
+import subprocess
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+from _helpers import assert_gradients, assert_parity
+from _op_inputs import CELLS, FORMS, live_steps, ragged, recurrent_inputs
+from _op_runs import cast, recurrent_scalar, run_recurrent
+
+pytestmark = pytest.mark.usefixtures("compiled_core")
+
+DTYPES = ["float32", "float64"]
+
+compiled = partial(run_recurrent, backend="compiled")
+every_form = pytest.mark.parametrize("form", FORMS)
+#: Each loop once: the activations of the plain RNN differ within a leaf.
+every_loop = pytest.mark.parametrize("form", [form for form in FORMS if form not in ("rnn-relu", "rnn-sigmoid")])
+every_dtype = pytest.mark.parametrize("dtype", DTYPES)
+
+
+def make(form, dtype, seed, *sizes, lengths=None, scale=1.0, **options):
+    """The cell of a form and random arguments of both passes; ``lengths`` may be True for random ones.
+
+    ``scale``: of the weights, so that over many steps rounding errors die out.
+    """
+    (cell, own), rng = FORMS[form], np.random.default_rng(seed)
+    if lengths is True:
+        lengths = ragged(rng, *sizes[:2])
+    case = recurrent_inputs(rng, cell, *sizes, lengths=lengths, **options, **own)
+    case |= {name[1:]: scale * case[name[1:]] for name in CELLS[cell].gradients if name[1:] in case}
+    return cell, cast(case, dtype)
+
+
+def check(cell, case, **options):
+    """Parity of the two."""
+    expected = run_recurrent(cell, case, backend="numpy", **options)
+    assert_parity(compiled(cell, case, **options), expected, case["x"].dtype)
+
+
+# Batches around whole vectors of every level and both ways; sizes that are no multiple of 8; one example of one to five
+# vectors of units.
+SHAPES = [
+    (1, 1, 1, 1, 1), (1, 5, 3, 2, 2), (1, 4, 2, 5, 1), (1, 6, 2, 9, 2), (1, 5, 3, 16, 2), (1, 3, 40, 20, 1),
+    (1, 5, 7, 24, 2), (1, 4, 3, 33, 1), (1, 3, 5, 50, 2), (1, 4, 9, 64, 2), (1, 3, 20, 81, 1), (2, 4, 13, 33, 2),
+    (3, 2, 7, 8, 1), (5, 3, 1, 24, 2), (7, 3, 10, 13, 2), (8, 2, 5, 9, 1), (9, 4, 4, 32, 1), (15, 3, 17, 5, 2),
+    (16, 2, 16, 16, 2), (17, 5, 6, 7, 1), (17, 5, 6, 7, 2), (24, 3, 32, 4, 1), (31, 2, 13, 20, 2), (32, 3, 8, 12, 1),
+    (33, 4, 13, 20, 2), (40, 2, 39, 3, 1), (65, 2, 3, 17, 2),
+]  # fmt: skip
+
+
+@every_form
+@every_dtype
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "-".join(map(str, shape)))
+def test_parity(shape, dtype, form):
+    check(*make(form, dtype, 0, *shape))
+    check(*make(form, dtype, 1, *shape, initial=False, lengths=True))
+    check(*make(form, dtype, 2, *shape, lengths=True, repeated=True))
+    check(*make(form, dtype, 3, *shape, initial=False, repeated=True))
+
+
+LARGE = [(1, 40, 70, 96, 1), (3, 9, 48, 64, 2), (20, 20, 48, 64, 1), (1, 700, 60, 50, 2), (1, 300, 3, 5, 2),
+         (2, 129, 4, 16, 1), (20, 140, 3, 5, 1), (37, 70, 20, 30, 2)]  # fmt: skip
+
+
+@every_loop
+@every_dtype
+@pytest.mark.parametrize("lengths", [None, True])
+@pytest.mark.parametrize("shape", LARGE, ids=str)
+def test_large_layers_and_several_stretches_of_steps(shape, lengths, dtype, form):
+    """Without ``saved`` the kernels keep a stretch of the steps at most, and go over several of them here."""
+    cell, case = make(form, dtype, 4, *shape, lengths=lengths, scale=0.5)
+    trained = compiled(cell, case)
+    assert_parity(trained, run_recurrent(cell, case, backend="numpy"))
+    check(*make(form, dtype, 4, *shape, lengths=lengths, scale=0.5, repeated=True))
+    for offset in (0, 5):
+        predicted = compiled(cell, case, training=False, offset=offset)
+        assert_parity(predicted, {name: trained[name] for name in predicted})
+    added = compiled(cell, case, added_to={name: trained[name] for name in CELLS[cell].gradients if name in trained})
+    for name, value in trained.items():
+        assert_parity(added[name], value * (2 if name in CELLS[cell].gradients else 1), name=name)
+
+
+@every_loop
+@pytest.mark.parametrize("B", [3, 17, 40, 130])
+@pytest.mark.parametrize("H", [5, 16])
+def test_full_and_empty_lengths(H, B, form):
+    """The share of the steps that the sequences reach decides on the way; memory is asked for before it is known."""
+    for most in (0, 1, 3, 5):  # all but the first sequence are of this length, or one more
+        lengths = np.random.default_rng(most).integers(most, most + 2, size=B)
+        lengths[0] = 6
+        check(*make(form, "float32", 15, B, 6, 3, H, 2, lengths=lengths))
+
+
+def absent(kind):
+    """What may be left out of what comes in, and of what goes out."""
+    first, above = kind.first, tuple("d" + name for name in kind.outputs)
+    of_first, weights = tuple("d" + name for name in first), kind.gradients
+    into = [(name,) for name in above] + [above[1:]] * (len(above) > 2) + [(name,) for name in first]
+    out_of = [("dx",), weights, ("dx", *weights), *((name,) for name in of_first), of_first, ("dx", *of_first),
+              (*weights, *of_first), *((name,) for name in kind.outputs), kind.outputs[::2]]  # fmt: skip
+    return dict.fromkeys([((), names) for names in out_of] + [(names, ()) for names in into])
+
+
+ABSENT = [pytest.param(form, *names, id=f"{form}-{'+'.join(names[0] + names[1])}")
+          for form, (cell, _) in FORMS.items() for names in absent(CELLS[cell])]  # fmt: skip
+
+
+@pytest.mark.parametrize("B", [1, 6, 35])
+@pytest.mark.parametrize(("form", "missing", "without"), ABSENT)
+def test_what_may_be_absent(B, form, missing, without):
+    for lengths, repeated in ((None, False), (True, False), (None, True)):
+        cell, case = make(form, "float64", 5, B, 3, 5, 6, 2, lengths=lengths, repeated=repeated)
+        check(cell, {name: value for name, value in case.items() if name not in missing}, without=without)
+
+
+@every_loop
+@every_dtype
+@pytest.mark.parametrize("B", [1, 6, 35])
+def test_gradients_of_parameters_are_added_when_asked(B, dtype, form):
+    cell, case = make(form, dtype, 6, B, 3, 5, 6, 2)
+    written = compiled(cell, case)
+    gradients = {name: value for name, value in written.items() if name.startswith("d")}
+    # dx and those of the states are never added to.
+    for name, value in compiled(cell, case, added_to=gradients).items():
+        assert_parity(value, written[name] * (2 if name in CELLS[cell].gradients else 1), name=name)
+
+
+@every_loop
+@every_dtype
+@pytest.mark.parametrize("repeated", [False, True])
+@pytest.mark.parametrize(("B", "T"), [(0, 3), (1, 0), (5, 0), (40, 0), (0, 0)])
+def test_nothing_to_do(B, T, repeated, dtype, form):
+    for D, initial, lengths in ((2, True, None), (1, False, np.zeros(B, np.int64))):
+        cell, case = make(form, dtype, 7, B, T, 3, 4, D, initial=initial, lengths=lengths, repeated=repeated)
+        check(cell, case)
+        out = compiled(cell, case)
+        for state in CELLS[cell].states:  # nothing moves it
+            np.testing.assert_array_equal(out[f"{state}_n"], case.get(f"{state}0", 0))
+        for name in CELLS[cell].gradients:
+            assert not out.get(name, np.zeros(1)).any(), name
+
+
+@every_loop
+@pytest.mark.parametrize("B", [1, 3, 20, 48])
+def test_all_sequences_empty(B, form):
+    check(*make(form, "float32", 8, B, 4, 3, 5, 2, lengths=np.zeros(B, np.int64)))
+
+
+@every_loop
+@every_dtype
+@pytest.mark.parametrize("B", [2, 5, 21, 40])
+def test_one_example_does_not_touch_another(B, dtype, form):
+    """A NaN stays in its example, and a batch gives what its examples give alone."""
+    cell, case = make(form, dtype, 10, B, 4, 3, 6, 2)
+    shared = CELLS[cell].gradients
+    whole = compiled(cell, case)
+    poisoned = {**case, "x": case["x"].copy()}
+    poisoned["x"][B // 2, 1] = np.nan
+    spoilt = compiled(cell, poisoned)
+    others = np.arange(B) != B // 2
+    for name, value in spoilt.items():
+        if name in shared:
+            assert np.isnan(value).any(), name
+        else:
+            np.testing.assert_array_equal(value[others], whole[name][others], err_msg=name)
+            assert np.isnan(value[B // 2]).any(), name
+    per_example = {"x", "dy", *CELLS[cell].first, *("d" + name for name in CELLS[cell].outputs)}
+    alone = {name: value[-1:] if name in per_example else value for name, value in case.items()}
+    for name, value in compiled(cell, alone).items():
+        if name not in shared:
+            assert_parity(value, whole[name][-1:], name=name)
+
+
+@every_loop
+@every_dtype
+@pytest.mark.parametrize("B", [1, 40])
+def test_saturated_gates(B, dtype, form):
+    """Weights far beyond what a sigmoid can tell apart: finite everywhere, and equal to the twin's."""
+    cell, case = make(form, dtype, 11, B, 3, 1, 16, 1, initial=False)
+    case["x"] = np.where(case["x"] < 0, -1, 1).astype(dtype)
+    case["w_ih"] = np.where(case["w_ih"] < 0, -2000, 1000).astype(dtype)
+    outcome, expected = compiled(cell, case), run_recurrent(cell, case, backend="numpy")
+    for name, value in outcome.items():
+        assert np.isfinite(value).all(), name
+        assert_parity(value / value.dtype.type(2000), expected[name] / value.dtype.type(2000), name=name)
+
+
+@every_loop
+@pytest.mark.parametrize("B", [1, 4, 19])
+def test_gradients_are_those_of_the_forward_pass(B, form):
+    """Central differences through the compiled forward pass, ragged lengths included."""
+    cell, case = make(form, "float64", 12, B, 3, 3, 4, 2, lengths=True)
+    case["dy"] = np.where(live_steps(B, 3, case["lengths"])[..., None], case["dy"], 0)
+    gradients = compiled(cell, case)
+    names = [name for name in case if "d" + name in gradients]
+
+    def objective(*arrays):
+        out = compiled(cell, {**case, **dict(zip(names, arrays, strict=True))}, training=False)
+        return recurrent_scalar(out, case)
+
+    assert_gradients(objective, [case[name] for name in names], [gradients["d" + name] for name in names], names=names,
+                     limit=24)  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------- the CPU levels
+
+
+def run_at_level(level, *command):
+    import fastnn
+
+    home = os.path.dirname(os.path.dirname(fastnn.__file__))
+    path = os.pathsep.join([home, os.path.dirname(__file__), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = dict(os.environ, FASTNN_SIMD=level, PYTHONPATH=path)
+    return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize("level", ["baseline", "avx2", "avx512"])
+def test_parity_at_every_level(level):
+    from fastnn._compiled import simd
+
+    if level not in simd.simd_levels():
+        pytest.skip(f"{level}: this processor or this build lacks it")
+    result = run_at_level(level, __file__, level)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(("level", "error"), [("avx3", "ValueError"), ("AVX2", "ValueError")])
+def test_an_unknown_level_is_refused(level, error):
+    from fastnn._compiled import simd
+
+    result = run_at_level(level, "-c", "import fastnn._compiled.simd")
+    assert result.returncode != 0
+    message = result.stderr.strip().splitlines()[-1]
+    assert message.startswith(error)
+    assert all(name in message for name in (level, "FASTNN_SIMD", *simd.simd_levels()))
+
+
+def main(level):
+    from fastnn._compiled import simd
+
+    assert simd.simd_level() == level
+    of_rnn = [form for form, (cell, _) in FORMS.items() if cell == "rnn"]
+    others = [form for form in FORMS if form not in of_rnn]
+    for dtype in DTYPES:
+        for number, shape in enumerate(SHAPES):
+            for form in (*others, of_rnn[number % len(of_rnn)]):
+                check(*make(form, dtype, 14, *shape, lengths=True))
+                check(*make(form, dtype, 15, *shape, initial=False, repeated=True))
+        for form in FORMS:
+            check(*make(form, dtype, 16, 3, 9, 48, 64, 2))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
