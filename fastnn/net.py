@@ -168,6 +168,11 @@ class Net(Structure):
         """Look for the right program at the next call; other threads may be in the middle of theirs."""
         self._entry = self._loop = None
 
+    def after_fork(self) -> None:
+        """Leave what threads were in the middle of that are not there in the child of a fork."""
+        self._lock = threading.Lock()
+        self.forget_short_ways()
+
     def memory(self) -> dict[str, np.ndarray | None]:
         """Return the model's arrays under the names that programs use."""
         vectors = self.vectors

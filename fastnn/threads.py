@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from typing import Any
@@ -17,9 +18,21 @@ _lock = threading.Lock()  # over the watchers
 
 
 def watch(net: Any) -> None:
-    """Tell an object with ``forget_short_ways()`` when the number changes."""
+    """Tell an object ``forget_short_ways()`` when the number changes, and ``after_fork()`` in a child process."""
     with _lock:
         _watchers.add(net)
+
+
+def _after_fork() -> None:
+    """Nobody holds a lock in the child: the threads that may have are not there, and would never let go."""
+    global _lock
+    _lock = threading.Lock()
+    for watcher in _watchers:
+        watcher.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def current() -> int:

@@ -338,6 +338,73 @@ print("fine")
     assert result.stdout == "fine\n", result.stderr
 
 
+@pytest.mark.skipif(not hasattr(signal, "alarm"), reason="forks")
+def test_a_child_does_not_wait_for_its_parents_threads(backend):
+    """One of them is lowering a program while the process forks, and so holds the model's lock."""
+    code = START + """
+import os, signal, threading
+from fastnn import lowering
+net = fnn.Sequential(fnn.Linear(3, 2), seed=0)
+expected = net.predict(np.ones((2, 3)))
+within, done = threading.Event(), threading.Event()
+class Slow(lowering.Lowering):
+    def __init__(self, *arguments, **options):
+        within.set()
+        assert done.wait(60)
+        super().__init__(*arguments, **options)
+fnn.net.Lowering = Slow
+other = threading.Thread(target=net.predict, args=[np.ones((5, 3))], daemon=True)
+other.start()
+assert within.wait(60)
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    fnn.net.Lowering = lowering.Lowering
+    same = np.array_equal(net.predict(np.ones((3, 3)))[:2], expected)
+    fnn.set_num_threads(2)   # waits for no lock either
+    fnn.Sequential(fnn.Linear(3, 2))
+    os._exit(0 if same else 1)
+assert os.waitpid(child, 0)[1] == 0
+done.set()
+other.join()
+assert net._lock.acquire(timeout=60)   # the parent's is what it was
+print("fine")
+"""
+    result = run_python(code, FASTNN_BACKEND=backend)
+    assert result.stdout == "fine\n", result.stderr
+
+
+@pytest.mark.skipif(not hasattr(signal, "alarm"), reason="forks")
+def test_a_child_has_a_loop_by_hand_of_its_own(compiled_core):
+    """Another thread is in a forward pass, without the GIL, while the process forks."""
+    code = START + """
+import os, signal, threading
+net, x = fnn.Sequential(fnn.LSTM(3, 64), seed=0), np.ones((64, 200, 3), np.float32)
+expected, busy, begun = net.forward(x, training=True), threading.Event(), threading.Event()
+def work():
+    while not busy.is_set():
+        net.forward(x, training=True)
+        begun.set()
+other = threading.Thread(target=work, daemon=True)
+other.start()
+begun.wait()
+for _ in range(5):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        try:
+            os._exit(0 if np.array_equal(net.forward(x, training=True), expected) else 1)
+        except RuntimeError:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+busy.set()
+other.join()
+print("fine")
+"""
+    result = run_python(code, FASTNN_BACKEND="compiled")
+    assert result.stdout == "fine\n", result.stderr
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to a process")
 def test_ctrl_c_during_fit(backend):
     code = START + """
