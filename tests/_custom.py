@@ -148,3 +148,23 @@ def share_right(y, labels, lengths=None):
     np.testing.assert_allclose(y.sum(axis=-1), 1, rtol=1e-5)
     right = y.argmax(axis=-1) == labels
     return right.mean() if lengths is None else right[np.arange(y.shape[1]) < lengths[:, None]].mean()
+
+
+def net_with(layer, **options):
+    return fnn.Sequential(
+        fnn.Linear(3, 4), fnn.BatchNorm(4), fnn.Dropout(0.3), layer, fnn.Linear(4, 2),
+        dtype="float64", seed=3, **options,
+    )  # fmt: skip
+
+
+class FailingPart:
+    """A loss or a metric that raises at its n-th call."""
+
+    def __init__(self, function, at):
+        self.function, self.at, self.calls, self.__name__ = function, at, 0, f"failing_{function.__name__}"
+
+    def __call__(self, y, target):
+        self.calls += 1
+        if self.calls == self.at:
+            raise ZeroDivisionError(f"call {self.at} of {self.__name__}")
+        return self.function(y, target)

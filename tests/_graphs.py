@@ -1,5 +1,7 @@
 """Random graphs of layers, and what they compute, written down a second time in plain array operations."""
 
+import copy
+import pickle
 from typing import NamedTuple
 
 import numpy as np
@@ -131,3 +133,28 @@ def evaluate(calls, values, weights, wanted, xp=np):
             results = [y, h, c] if layer.return_state else [y]
         values += results
     return [values[k] for k in wanted]
+
+
+COPIES = {
+    "deepcopy": lambda net, path: copy.deepcopy(net),
+    "pickle": lambda net, path: pickle.loads(pickle.dumps(net)),
+    "file": lambda net, path: (net.save(path), fnn.load(path))[1],
+}
+
+
+def several(y):
+    return y if isinstance(y, tuple) else (y,)
+
+
+def one_or_all(arrays):
+    return arrays if len(arrays) > 1 else arrays[0]
+
+
+def step_back(net, xs, dys):
+    """Gradients at the inputs, and copies of the parameters' ones by layer and name."""
+    net.forward(xs, training=True)
+    net.zero_grad()
+    dx = several(net.backward(dys))
+    return dx, {
+        layer: {n: p.grad.copy() for n, p in layer.parameters.items() if not p.buffer} for layer in net.layers
+    }

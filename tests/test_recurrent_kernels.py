@@ -2,11 +2,9 @@
 
 The compiled kernels go two ways, by batch and hidden size, each with remainders of its own, and take many steps in
 stretches (src_cython/lstm.pyx, gru.pyx, rnn.pyx): the shapes here reach all of it at every CPU level, whose vectors
-hold 2 to 16 numbers. Other levels than the one in use run in processes of their own, as the level is chosen at import.
+hold 2 to 16 numbers.
 """
 
-import os
-import subprocess
 import sys
 from functools import partial
 
@@ -214,37 +212,8 @@ def test_gradients_are_those_of_the_forward_pass(B, form):
 # ---------------------------------------------------------------------------------------------------- the CPU levels
 
 
-def run_at_level(level, *command):
-    import fastnn
-
-    home = os.path.dirname(os.path.dirname(fastnn.__file__))
-    path = os.pathsep.join([home, os.path.dirname(__file__), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = dict(os.environ, FASTNN_SIMD=level, PYTHONPATH=path)
-    return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=300)
-
-
-@pytest.mark.parametrize("level", ["baseline", "avx2", "avx512"])
-def test_parity_at_every_level(level):
-    from fastnn._compiled import simd
-
-    if level not in simd.simd_levels():
-        pytest.skip(f"{level}: this processor or this build lacks it")
-    result = run_at_level(level, __file__, level)
-    assert result.returncode == 0, result.stdout + result.stderr
-
-
-@pytest.mark.parametrize(("level", "error"), [("avx3", "ValueError"), ("AVX2", "ValueError")])
-def test_an_unknown_level_is_refused(level, error):
-    from fastnn._compiled import simd
-
-    result = run_at_level(level, "-c", "import fastnn._compiled.simd")
-    assert result.returncode != 0
-    message = result.stderr.strip().splitlines()[-1]
-    assert message.startswith(error)
-    assert all(name in message for name in (level, "FASTNN_SIMD", *simd.simd_levels()))
-
-
 def main(level):
+    """Parity of all shapes, with fewer options: test_simd_levels.py runs this file at each level."""
     from fastnn._compiled import simd
 
     assert simd.simd_level() == level
