@@ -44,6 +44,11 @@ def activation_inputs(rng, *shape, scale=2.0):
     return {"x": x, "dy": normal(rng, *shape)}
 
 
+def rescale_inputs(rng, *shape, scale, offset):
+    """Any numbers, and the two that they are taken with."""
+    return {"x": normal(rng, *shape), "dy": normal(rng, *shape), "scale": scale, "offset": offset}
+
+
 def batchnorm_inputs(rng, *shape, lengths=None):
     """Rows whose features have means and variances of their own."""
     F = shape[-1]

@@ -89,7 +89,7 @@ def test_one_initial_state_may_be_left_out(backend, rng, family):
         assert_parity(gradients, reference)
 
 
-@pytest.mark.parametrize("family", ["gru", "lstm"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_without_biases(backend, rng, family):
     given, dy, _ = arguments(family, example(family, rng, D=2))
     none = {name: array for name, array in given.items() if not name.startswith("b")}

@@ -335,22 +335,24 @@ def test_learned_states(backend, rng, kind):
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_learned_states_are_trained_unless_frozen(backend, rng, frozen):
-    layer = fnn.LSTM(3, 4, learned_state=True, return_sequences=False)
+@pytest.mark.parametrize("kind", KINDS)
+def test_learned_states_are_trained_unless_frozen(backend, rng, kind, frozen):
+    layer = layer_of(kind, 3, 4, learned_state=True, return_sequences=False)
     net = fnn.Sequential(fnn.Linear(3, 3), layer, dtype="float64", seed=0)
     if frozen:
         layer.trainable = False
     net.compile("sgd", "mse")
     net.fit(rng.standard_normal((8, 5, 3)), rng.standard_normal((8, 4)), epochs=2, verbose=0)
-    assert layer.h_0.any() != frozen
-    assert layer.c_0.any() != frozen
+    for state in states_of(kind):
+        assert layer.parameters[f"{state}_0"].data.any() != frozen
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_stream_starts_from_learned_states(backend, rng, kind):
     layer = layer_of(kind, 3, 4, 2, learned_state=True)
     net = fnn.Sequential(layer, dtype="float64", seed=0)
-    layer.h_0[...] = rng.standard_normal(8)
+    for state in states_of(kind):
+        layer.parameters[f"{state}_0"].data[...] = rng.standard_normal(8)
     x = rng.standard_normal((2, 5, 3))
     step = net.stream(batch_size=2)
     for _ in range(2):

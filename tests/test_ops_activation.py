@@ -1,15 +1,15 @@
-"""Activations and softmax: golden files, SciPy, central differences, and the tails where a type runs out of numbers."""
+"""Activations, softmax, rescale: golden files, SciPy, central differences, tails where a type runs out of numbers."""
 
 import numpy as np
 import pytest
 import scipy.special
 from _helpers import assert_close, assert_gradients
-from _op_inputs import activation_inputs
-from _op_runs import assert_agrees, blank, cast, golden, kernels, run_activation, unchanged
+from _op_inputs import activation_inputs, normal
+from _op_runs import assert_agrees, blank, cast, golden, kernels, run_activation, run_rescale, unchanged
 
 pytestmark = pytest.mark.usefixtures("backend")
 
-GOLDEN = golden("activation")
+GOLDEN, RESCALED = golden("activation"), golden("rescale")
 NAMES = ["sigmoid", "tanh", "relu", "softmax"]
 DTYPES = ["float64", "float32"]
 SHAPES = [(1, 1), (1, 5), (3, 1), (4, 8), (2, 3, 13), (1, 7, 17), (5, 1, 33)]
@@ -150,3 +150,35 @@ def test_both_types_agree_on_many_numbers(rng, name, dtype):
     else:
         dx = dy * {"sigmoid": y * (1 - y), "tanh": 1 - y**2, "relu": x > 0}[name]
     assert_agrees(out, {"y": y, "dx": dx}, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", RESCALED)
+def test_golden_rescale(case, dtype):
+    inputs, expected = RESCALED[case]
+    assert_agrees(run_rescale(**cast(inputs, dtype)), expected, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (5, 33), (2, 3, 9)])
+@pytest.mark.parametrize(("scale", "offset"), [(-1.0, 1.0), (2.5, 0.0), (0.0, -3.0)])
+def test_rescale(rng, shape, scale, offset, dtype):
+    x, y = normal(rng, *shape).astype(dtype), blank(shape, dtype)
+    with unchanged(x):
+        kernels.rescale(x, y, scale, offset)
+    assert_close(y, scale * x.astype(np.float64) + offset, 1e-15 if dtype == "float64" else 1e-6)
+    kernels.rescale(x, x, scale, offset)
+    np.testing.assert_array_equal(x, y)  # in place
+
+
+def test_rescale_gradient(rng):
+    """With offset 0 it is its own way back."""
+    x, dy = normal(rng, 3, 7), normal(rng, 3, 7)
+    y, dx = blank((3, 7), "float64"), blank((3, 7), "float64")
+    kernels.rescale(dy, dx, -1.5, 0.0)
+
+    def scalar(x):
+        kernels.rescale(x, y, -1.5, 0.5)
+        return np.vdot(y, dy)
+
+    assert_gradients(scalar, [x], [dx])

@@ -1,8 +1,7 @@
-"""Kernels around a user's cell, and rescale: what each means, in both types, with its inputs left alone."""
+"""Kernels around a user's cell: what each means, in both types, with its inputs left alone."""
 
 import numpy as np
 import pytest
-from _helpers import assert_close, assert_gradients
 from _op_inputs import normal
 from _op_runs import blank, kernels, unchanged
 from hypothesis import given
@@ -86,28 +85,3 @@ def test_split_held(rng, B, F, dtype):
         through, past = (given_[b], 0) if live[b] else (0, given_[b])
         np.testing.assert_array_equal(dstate[b], through)
         np.testing.assert_array_equal(held[b], past)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(1, 1), (5, 33), (2, 3, 9)])
-@pytest.mark.parametrize(("scale", "offset"), [(-1.0, 1.0), (2.5, 0.0), (0.0, -3.0)])
-def test_rescale(rng, shape, scale, offset, dtype):
-    x, y = normal(rng, *shape).astype(dtype), blank(shape, dtype)
-    with unchanged(x):
-        kernels.rescale(x, y, scale, offset)
-    assert_close(y, scale * x.astype(np.float64) + offset, 1e-15 if dtype == "float64" else 1e-6)
-    kernels.rescale(x, x, scale, offset)
-    np.testing.assert_array_equal(x, y)  # in place
-
-
-def test_rescale_gradient(rng):
-    """With offset 0 it is its own way back."""
-    x, dy = normal(rng, 3, 7), normal(rng, 3, 7)
-    y, dx = blank((3, 7), "float64"), blank((3, 7), "float64")
-    kernels.rescale(dy, dx, -1.5, 0.0)
-
-    def scalar(x):
-        kernels.rescale(x, y, -1.5, 0.5)
-        return np.vdot(y, dy)
-
-    assert_gradients(scalar, [x], [dx])

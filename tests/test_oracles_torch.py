@@ -12,7 +12,10 @@ import _op_inputs as draw
 import _op_oracles as oracle
 import _op_runs as runs
 from _helpers import assert_close
+from _torch import torch
 from golden.make_golden import CASES, HERE, compute
+
+import fastnn as fnn
 
 pytestmark = pytest.mark.oracle
 
@@ -55,8 +58,26 @@ def test_activation(rng, name, shape, dtype):
 @pytest.mark.parametrize(("scale", "offset"), [(-1.0, 1.0), (2.5, 0.0), (0.0, -3.0), (1e3, 1e-3)])
 @pytest.mark.usefixtures("backend")
 def test_rescale(rng, scale, offset, shape, dtype):
-    case = {**draw.activation_inputs(rng, *shape), "scale": scale, "offset": offset}
+    case = draw.rescale_inputs(rng, *shape, scale=scale, offset=offset)
     runs.assert_agrees(runs.run_rescale(**runs.cast(case, dtype)), oracle.oracle_rescale(**case), dtype)
+
+
+@pytest.mark.usefixtures("backend")
+def test_rescale_as_a_layer(rng):
+    """Between two other layers, and of a value that is read twice."""
+    x = fnn.Input((3,))
+    z = fnn.Linear(3, 5)(x)
+    net = fnn.Model(x, fnn.Multiply()(fnn.Tanh()(fnn.Rescale(-1.5, 0.5)(z)), z), dtype="float64", seed=0)
+    w, b = (net.layers[0].parameters[name] for name in ("w", "b"))
+    xs, dy = rng.standard_normal((4, 3)), rng.standard_normal((4, 5))
+    tx, tw, tb = (oracle.leaf(array) for array in (xs, w.data, b.data))
+    tz = tx @ tw + tb
+    y = torch.tanh(torch.add(torch.tensor(0.5, dtype=torch.float64), tz, alpha=-1.5)) * tz
+    y.backward(torch.tensor(dy))
+    assert_close(net.forward(xs, training=True), y.detach().numpy(), 1e-14)
+    net.zero_grad()
+    for ours, theirs in ((net.backward(dy), tx), (w.grad, tw), (b.grad, tb)):
+        assert_close(ours, theirs.grad.numpy(), 1e-13)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -125,6 +125,13 @@ def activation_cases():
         yield f"{name}.steps", draw.activation_inputs, {"shape": (2, 3, 9)}
 
 
+def rescale_cases():
+    """Rank 2 and 3; 1 - x, and numbers without an offset."""
+    yield "turned", draw.rescale_inputs, {"shape": (3, 5), "scale": -1.0, "offset": 1.0}
+    yield "steps", draw.rescale_inputs, {"shape": (2, 3, 9), "scale": 2.5, "offset": -0.75}
+    yield "scaled", draw.rescale_inputs, {"shape": (1, 17), "scale": 0.125, "offset": 0.0}
+
+
 def gru_cases():
     """Both forms; directions, initial states, padding, repeated x, gradients at the last state alone."""
     for form, after in (("after", True), ("before", False)):
@@ -153,6 +160,7 @@ def embedding_cases():
 CASES = {
     "linear": (linear_cases, oracle.oracle_linear),
     "activation": (activation_cases, oracle.oracle_activation),
+    "rescale": (rescale_cases, oracle.oracle_rescale),
     "batchnorm": (batchnorm_cases, oracle.oracle_batchnorm),
     "lstm": (lstm_cases, partial(oracle.oracle_recurrent, "lstm")),
     "lstm_peephole": (lstm_peephole_cases, partial(oracle.oracle_recurrent, "lstm_peephole")),
