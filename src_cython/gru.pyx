@@ -38,19 +38,22 @@ include "gru_rows.pxi"
 
 # ------------------------------------------------------------------------------------------------------------- doors
 
-cdef bint by_rows(shape_t* s, double full) noexcept nogil:
+cdef inline double rows_share(shape_t* s) noexcept nogil:
+    """The share of their vectors' lanes that rows use."""
+    return <double>s.H / up(s.H, s.VL)
+
+
+cdef bint by_rows(shape_t* s, const int64_t* lengths, floating* scratch) noexcept nogil:
     """The way that leaves fewer lanes of its vectors empty, to which the time is proportional; lanes if in doubt.
 
     Measured for B up to 64, H from 8 to 128: with AVX-512 the times of the two ways are equal at equal shares, within a
-    tenth; with AVX2 rows still gain a fifth where B fills a single vector. With lengths rows take the
-    share ``full`` of all steps; of n blocks of one vector the first takes them all, and of the rest so much less.
-    Memory is laid out for FULL_LEAST and for 1: ``full`` counts for no less.
+    tenth; with AVX2 rows still gain a fifth where B fills a single vector. With lengths, rows become fewer from step to
+    step and a product of few costs more: equal at 0.75 of their share.
     """
-    cdef double lanes = <double>s.B / up(max(s.B, <int64_t>1), s.VL), rows = <double>s.H / up(s.H, s.VL)
-    if full < 1:
-        full = max(full, FULL_LEAST)
-        return lanes * full / (full + (1 - full) / max((s.B + s.VL - 1) // s.VL, <int64_t>1)) <= 0.95 * rows
-    return s.B < 4 * s.VL and lanes <= 0.95 * rows
+    cdef double lanes = lanes_share(s, lengths, scratch)
+    if lengths != NULL:
+        return s.B < 8 * s.VL and lanes <= 0.75 * rows_share(s)
+    return s.B < 4 * s.VL and lanes <= 0.95 * rows_share(s)
 
 
 cdef void _forward(args_t* a, floating* _) noexcept nogil:
@@ -58,7 +61,7 @@ cdef void _forward(args_t* a, floating* _) noexcept nogil:
     cdef const gru_leaf_t* G = gru_leaf(sizeof(floating))
     cdef shape_t s
     fill_shape(&s, a, F_X, F_W_HH, F_W_HH_R, L)
-    if by_rows(&s, filled(&s, <int64_t*>a.t[F_LENGTHS].data)):
+    if by_rows(&s, <int64_t*>a.t[F_LENGTHS].data, <floating*>aligned(a.t[F_SCRATCH].data)):
         forward_rows(L, G, &s, a, _)
     else:
         forward_lanes(L, G, &s, a, _)
@@ -69,7 +72,7 @@ cdef void _backward(args_t* a, floating* _) noexcept nogil:
     cdef const gru_leaf_t* G = gru_leaf(sizeof(floating))
     cdef shape_t s
     fill_shape(&s, a, B_X, B_W_HH, B_W_HH_R, L)
-    if by_rows(&s, filled(&s, <int64_t*>a.t[B_LENGTHS].data)):
+    if by_rows(&s, <int64_t*>a.t[B_LENGTHS].data, <floating*>aligned(a.t[B_SCRATCH].data)):
         backward_rows(L, G, &s, a, _)
     else:
         backward_lanes(L, G, &s, a, _)
@@ -85,9 +88,10 @@ cdef void gru_memory(int64_t B, int64_t T, int64_t I, int64_t H, int64_t D, int 
     s.B, s.T, s.I, s.H, s.D = B, T, I, H, D
     complete(&s, leaf(itemsize))
     saved[0] = scratch[0] = 0
-    if by_rows(&s, FULL_LEAST):  # enough for either way where the lengths decide
+    # Enough for either way where the lengths may decide; a batch that leaves most of a vector empty is never on lanes.
+    if s.B < 8 * s.VL:
         saved[0], scratch[0] = saved_rows(&s), scratch_rows(&s)
-    if not by_rows(&s, 1):
+    if s.B >= 4 * s.VL or <double>s.B / s.VL > 0.75 * rows_share(&s):
         saved[0], scratch[0] = max(saved[0], saved_lanes(&s)), max(scratch[0], scratch_lanes(&s))
 
 

@@ -9,10 +9,10 @@ cdef int64_t saved_lanes(shape_t* s) noexcept nogil:
 cdef int64_t scratch_lanes(shape_t* s) noexcept nogil:
     """Enough for either pass; every piece is rounded up to a line of the cache."""
     cdef int64_t LB = 2 * s.VL, weights = 3 * s.H * (s.I + s.H), pieces = 64 * 24
-    cdef int64_t forward = s.D * (weights + 6 * s.H) + LB * (s.T * (s.x_rows + s.h_rows) + s.x_rows + 11 * s.H + 1)
+    cdef int64_t forward = s.D * (weights + 6 * s.H) + LB * (slots(s) * (s.x_rows + s.h_rows) + s.x_rows + 11 * s.H)
     cdef int64_t backward = (
         s.D * (weights + 3 * s.H * (s.I + s.H + 8))
-        + LB * (s.T * (2 * s.x_rows + s.h_rows + 2 * s.z_rows) + 2 * s.x_rows + 6 * s.H + 1)
+        + LB * (slots(s) * (2 * s.x_rows + s.h_rows + 2 * s.z_rows) + 2 * s.x_rows + 6 * s.H)
     )
     return max(forward, backward) + pieces + ragged_size(s)
 
@@ -63,22 +63,18 @@ cdef struct packed_t:
 
 
 cdef void forward_lanes(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_t* a, floating* _) noexcept nogil:
-    cdef int64_t H = s.H, I = s.I, D = s.D, T = s.T, N = 3 * H, LB = 2 * s.VL, first, n, vectors, steps, d
+    cdef int64_t H = s.H, I = s.I, D = s.D, N = 3 * H, LB = 2 * s.VL, d
     cdef bint repeated = a.t[F_X].repeated, after = a.t[F_B_HN].data != NULL
-    cdef int64_t x_rows = I if repeated else T * I
     cdef floating* free = <floating*>aligned(a.t[F_SCRATCH].data)
     cdef floating* saved = <floating*>aligned(a.t[F_SAVED].data) if a.t[F_SAVED].data != NULL else NULL
-    cdef floating* y = <floating*>a.t[F_Y].data
-    cdef const int64_t* lengths = <int64_t*>a.t[F_LENGTHS].data
-    cdef const int64_t* order = by_length(s, lengths, s.VL, &free)
-    cdef floating* buffer = take(&free, block_size(s)) if order != NULL else NULL
-    cdef floating* target
     cdef const floating* w_hh
     cdef packed_t w[2]
     cdef floating* xs
     cdef floating* hs
-    cdef floating* gates
-    cdef floating* qs
+    cdef floating* gates = NULL
+    cdef floating* qs = NULL
+    cdef lanes_t b
+    deal_lanes(s, <int64_t*>a.t[F_LENGTHS].data, repeated, &free, &b)
     for d in range(D):
         w[d].x, w[d].h = take(&free, N * I), take(&free, N * H)
         w[d].bias, w[d].g_bias = a.t[F_B + 4 * d].data, take(&free, N)
@@ -91,59 +87,39 @@ cdef void forward_lanes(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_t
         else:
             pack(s, w_hh, 1, N, 2 * H, H, <floating*>w[d].h)
             pack(s, w_hh + 2 * H, 1, N, H, H, <floating*>w[d].h + 2 * H * H)
-    xs = take(&free, (1 if repeated else T) * s.x_rows * LB)
-    hs = take(&free, T * s.h_rows * LB)
-    if order != NULL:
-        lengths, LB = order + s.B, s.VL
-    first = 0
-    while first < s.B:
-        n = min(s.B - first, LB)
-        vectors = 2 if n > s.VL else 1
-        LB = vectors * s.VL
-        steps = longest(lengths + first if lengths != NULL else NULL, n, T)
-        steps_in[floating](L, block_in(<floating*>a.t[F_X].data, x_rows, I if repeated else steps * I, order, first, n,
-                                       buffer), x_rows, n, 1 if repeated else steps, I, s.x_rows, xs, vectors)
-        gates = qs = NULL
+    xs = take(&free, (1 if repeated else slots(s)) * s.x_rows * LB)
+    hs = take(&free, slots(s) * s.h_rows * LB)
+    while next_block(s, &b):
+        steps_in[floating](L, s, &b, <floating*>a.t[F_X].data, 1 if repeated else s.T, I, s.x_rows, xs)
         if saved != NULL:
             gates = saved
-            qs = saved + D * T * N * LB
-            hs = qs + D * T * H * LB
-            saved = hs + T * s.h_rows * LB
+            qs = saved + D * b.steps * N * b.LB
+            hs = qs + D * b.steps * H * b.LB
+            saved = hs + b.steps * s.h_rows * b.LB
         for d in range(D):
-            forward_direction(L, G, s, a, d, first, n, vectors, steps, lengths, order, buffer, xs, &w[d],
-                              gates + d * T * N * LB if gates != NULL else NULL,
-                              qs + d * T * H * LB if qs != NULL else NULL, hs, free)
-        if y != NULL:
-            target = block_target(y, T * D * H, order, first, buffer)
-            steps_out[floating](L, hs, s.h_rows, n, steps, D * H, target, T * D * H, vectors)
-            if lengths != NULL:
-                clear_padding(s, lengths + first, n, target, D * H)
-            block_out(target, T * D * H, 0, T * D * H, order, first, n, y)
-        first += n
+            forward_direction(L, G, s, a, &b, d, xs, &w[d], gates + d * b.steps * N * b.LB if gates != NULL else NULL,
+                              qs + d * b.steps * H * b.LB if qs != NULL else NULL, hs, free)
+        if a.t[F_Y].data != NULL:
+            steps_out[floating](L, s, &b, hs, s.T, D * H, s.h_rows, <floating*>a.t[F_Y].data)
 
 
-cdef void forward_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_t* a, int64_t d, int64_t first,
-                            int64_t n, int64_t vectors, int64_t steps, const int64_t* lengths, const int64_t* order,
-                            floating* buffer, const floating* xs, const packed_t* w, floating* gates, floating* qs,
-                            floating* hs, floating* free) noexcept nogil:
+cdef void forward_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_t* a, const lanes_t* b, int64_t d,
+                            const floating* xs, const packed_t* w, floating* gates, floating* qs, floating* hs,
+                            floating* free) noexcept nogil:
     """One block through one direction: hs (T, D, H, LB), and gates (T, 3H, LB) and qs (T, H, LB) unless NULL."""
-    cdef int64_t H = s.H, I = s.I, N = 3 * H, columns = s.D * H, LB = vectors * s.VL, size = H * LB, position, t
+    cdef int64_t H = s.H, I = s.I, N = 3 * H, LB = b.LB, vectors = b.vectors, size = H * LB, position, t
     cdef bint repeated = a.t[F_X].repeated, after = a.t[F_B_HN].data != NULL
     cdef floating* h = take(&free, size)
     cdef floating* z = take(&free, 3 * size)
     cdef floating* g = take(&free, 3 * size)
     cdef floating* projected = take(&free, 3 * size)
     cdef floating* q = take(&free, size)
-    cdef floating* live = take(&free, LB)
     cdef floating* h_new
-    cdef floating* target
-    if lengths != NULL:
-        lengths += first
-    state_in(L, s, block_in(<floating*>a.t[F_H0].data, columns, columns, order, first, n, buffer), 0, n, d, h, vectors)
+    state_in(L, s, b, d, d, <floating*>a.t[F_H0].data, h)
     if repeated:
         L.lanes_product(vectors, N, I, w.x, xs, w.bias, projected, False)
-    for position in range(steps):
-        t = position if d == 0 else steps - 1 - position
+    for position in range(b.steps):
+        t = position if d == 0 else b.steps - 1 - position
         h_new = hs + (t * s.h_rows + d * H) * LB
         if gates != NULL:
             z, q = gates + t * 3 * size, qs + t * size
@@ -159,13 +135,11 @@ cdef void forward_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* s, ar
             G.before(1, size, z, h, q)
             L.lanes_product(vectors, H, H, <floating*>w.h + 2 * H * H, q, NULL, z + 2 * size, True)
             G.before_n(1, size, z, h, h_new)
-        if lengths != NULL:
-            mark_live(lengths, n, t, LB, live)
-            L.lanes_hold(vectors, H, live, h, h_new)
+        if is_gap(b, t):
+            columns_out(s, b, t, d, d, h, <floating*>a.t[F_H_N].data)
+            columns_in(s, b, t, 1 - d, d, <floating*>a.t[F_H0].data, h_new)
         h = h_new
-    target = block_target(<floating*>a.t[F_H_N].data, columns, order, first, buffer)
-    state_out(L, s, h, 0, n, d, target, vectors)
-    block_out(target, columns, d * H, d * H + H, order, first, n, <floating*>a.t[F_H_N].data)
+    state_out(L, s, b, 1 - d, d, h, <floating*>a.t[F_H_N].data)
 
 
 # ----------------------------------------------------------------------------------------------------------- backward
@@ -179,19 +153,12 @@ cdef struct back_t:
 
 
 cdef void backward_lanes(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_t* a, floating* _) noexcept nogil:
-    cdef int64_t H = s.H, I = s.I, D = s.D, T = s.T, N = 3 * H, LB = 2 * s.VL, first, n, vectors, steps, d, t
+    cdef int64_t H = s.H, I = s.I, D = s.D, N = 3 * H, LB = 2 * s.VL, d
     cdef bint repeated = a.t[B_X].repeated, want_dw = a.t[B_DW_IH].data != NULL, after = a.t[B_B_HN].data != NULL
     cdef bint has_dy = a.t[B_DY].data != NULL, accumulate = a.accumulate
-    cdef int64_t x_rows = I if repeated else T * I
     cdef floating* free = <floating*>aligned(a.t[B_SCRATCH].data)
     cdef floating* saved = <floating*>aligned(a.t[B_SAVED].data)
     cdef floating* dx = <floating*>a.t[B_DX].data
-    cdef bint summed = dx != NULL and a.t[B_DX].n[1] != T
-    cdef int64_t dx_rows = I if summed else T * I
-    cdef const int64_t* lengths = <int64_t*>a.t[B_LENGTHS].data
-    cdef const int64_t* order = by_length(s, lengths, s.VL, &free)
-    cdef floating* buffer = take(&free, block_size(s)) if order != NULL else NULL
-    cdef floating* target
     cdef const floating* w_hh
     cdef back_t w[2]
     cdef floating* xs
@@ -200,6 +167,8 @@ cdef void backward_lanes(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_
     cdef floating* gates
     cdef floating* qs
     cdef floating* hs
+    cdef lanes_t b
+    deal_lanes(s, <int64_t*>a.t[B_LENGTHS].data, repeated, &free, &b)
     for d in range(D):
         w[d].x, w[d].h, w[d].b_hn = take(&free, N * I), take(&free, N * H), take(&free, H)
         w_hh = <floating*>a.t[B_W_HH + 3 * d].data
@@ -212,39 +181,23 @@ cdef void backward_lanes(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_
             pack(s, <floating*>a.t[B_W_IH + 3 * d].data, N, 1, I, N, <floating*>w[d].x)
         begin_sums(s, &w[d].sums, &free)
         memset(w[d].b_hn, 0, H * sizeof(floating))
-    xs = take(&free, (1 if repeated else T) * s.x_rows * LB)
-    dys = take(&free, T * s.h_rows * LB)
-    dxs = take(&free, max(T, <int64_t>1) * s.x_rows * LB)
-    if order != NULL:
-        lengths, LB = order + s.B, s.VL
-    first = 0
-    while first < s.B:
-        n = min(s.B - first, LB)
-        vectors = 2 if n > s.VL else 1
-        LB = vectors * s.VL
-        steps = longest(lengths + first if lengths != NULL else NULL, n, T)
+    xs = take(&free, (1 if repeated else slots(s)) * s.x_rows * LB)
+    dys = take(&free, slots(s) * s.h_rows * LB)
+    dxs = take(&free, slots(s) * s.x_rows * LB)
+    while next_block(s, &b):
         gates = saved
-        qs = gates + D * T * N * LB
-        hs = qs + D * T * H * LB
-        saved = hs + T * s.h_rows * LB
+        qs = gates + D * b.steps * N * b.LB
+        hs = qs + D * b.steps * H * b.LB
+        saved = hs + b.steps * s.h_rows * b.LB
         if want_dw:
-            steps_in[floating](L, block_in(<floating*>a.t[B_X].data, x_rows, I if repeated else steps * I, order, first,
-                                           n, buffer), x_rows, n, 1 if repeated else steps, I, s.x_rows, xs, vectors)
+            steps_in[floating](L, s, &b, <floating*>a.t[B_X].data, 1 if repeated else s.T, I, s.x_rows, xs)
         if has_dy:
-            steps_in[floating](L, block_in(<floating*>a.t[B_DY].data, T * D * H, steps * D * H, order, first, n,
-                                           buffer), T * D * H, n, steps, D * H, s.h_rows, dys, vectors)
+            steps_in[floating](L, s, &b, <floating*>a.t[B_DY].data, s.T, D * H, s.h_rows, dys)
         for d in range(D):
-            backward_direction(L, G, s, a, d, first, n, vectors, steps, lengths, order, buffer, xs,
-                               gates + d * T * N * LB, qs + d * T * H * LB, hs, dys if has_dy else NULL, &w[d], dxs,
-                               free)
+            backward_direction(L, G, s, a, &b, d, xs, gates + d * b.steps * N * b.LB, qs + d * b.steps * H * b.LB, hs,
+                               dys if has_dy else NULL, &w[d], dxs, free)
         if dx != NULL:
-            target = block_target(dx, dx_rows, order, first, buffer)
-            steps_out[floating](L, dxs, s.x_rows, n, 1 if summed else steps, I, target, dx_rows, vectors)
-            if not summed and steps < T:
-                for t in range(n):
-                    memset(target + (t * T + steps) * I, 0, (T - steps) * I * sizeof(floating))
-            block_out(target, dx_rows, 0, dx_rows, order, first, n, dx)
-        first += n
+            steps_out[floating](L, s, &b, dxs, a.t[B_DX].n[1], I, s.x_rows, dx)
     if want_dw:
         for d in range(D):
             unpack(L, <floating*>w[d].sums.ih, w[d].sums.ld_ih, I, N, <floating*>a.t[B_DW_IH + 4 * d].data, accumulate)
@@ -254,15 +207,13 @@ cdef void backward_lanes(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_
                 write_sums(L, H, <floating*>w[d].b_hn, <floating*>a.t[B_DB_HN + 4 * d].data, accumulate)
 
 
-cdef void backward_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_t* a, int64_t d, int64_t first,
-                             int64_t n, int64_t vectors, int64_t steps, const int64_t* lengths, const int64_t* order,
-                             floating* buffer, const floating* xs, const floating* gates, const floating* qs,
-                             const floating* hs, const floating* dys, back_t* w, floating* dxs,
-                             floating* free) noexcept nogil:
+cdef void backward_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_t* a, const lanes_t* b, int64_t d,
+                             const floating* xs, const floating* gates, const floating* qs, const floating* hs,
+                             const floating* dys, back_t* w, floating* dxs, floating* free) noexcept nogil:
     """One block back through one direction: dxs (T, I, LB) or its sum (I, LB) written by the first direction, added
     to by the second, and the block's share added to the sums."""
-    cdef int64_t H = s.H, I = s.I, N = 3 * H, LB = vectors * s.VL, size = H * LB, position, t, before, columns
-    cdef int64_t x_step = s.x_rows * LB, h_step = s.h_rows * LB, z_step = s.z_rows * LB, states = s.D * H
+    cdef int64_t H = s.H, I = s.I, N = 3 * H, LB = b.LB, vectors = b.vectors, steps = b.steps, size = H * LB
+    cdef int64_t x_step = s.x_rows * LB, h_step = s.h_rows * LB, z_step = s.z_rows * LB, position, t, before, columns
     cdef bint want_dx = a.t[B_DX].data != NULL, summed = want_dx and a.t[B_DX].n[1] != s.T
     cdef bint want_dw = a.t[B_DW_IH].data != NULL, repeated = a.t[B_X].repeated, after = a.t[B_B_HN].data != NULL
     cdef bint want_sum = summed or (want_dw and repeated)
@@ -272,14 +223,10 @@ cdef void backward_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* s, a
     cdef floating* dq = take(&free, size)
     cdef floating* h0 = take(&free, size)
     cdef floating* d_sum = take(&free, 3 * size)
-    cdef floating* live = take(&free, LB)
-    cdef floating* target
     cdef const floating* h_prev
     cdef const floating* gates_t
-    if lengths != NULL:
-        lengths += first
-    state_in(L, s, block_in(<floating*>a.t[B_DH_N].data, states, states, order, first, n, buffer), 0, n, d, dh, vectors)
-    state_in(L, s, block_in(<floating*>a.t[B_H0].data, states, states, order, first, n, buffer), 0, n, d, h0, vectors)
+    state_in(L, s, b, 1 - d, d, <floating*>a.t[B_DH_N].data, dh)
+    state_in(L, s, b, d, d, <floating*>a.t[B_H0].data, h0)
     if want_sum:
         memset(d_sum, 0, 3 * size * sizeof(floating))
     for position in range(steps - 1, -1, -1):
@@ -287,23 +234,23 @@ cdef void backward_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* s, a
         before = t - 1 if d == 0 else t + 1
         h_prev = hs + before * h_step + d * size if position > 0 else h0
         gates_t = gates + t * 3 * size
-        if lengths != NULL:
-            mark_live(lengths, n, t, LB, live)
+        if is_gap(b, t):
+            columns_out(s, b, t, 1 - d, d, dh, <floating*>a.t[B_DH0].data)
+            clear_columns(b, t, H, dh)
         G.dz(size, size, gates_t, qs + t * size if after else NULL, h_prev,
-             dys + t * h_step + d * size if dys != NULL else NULL, live if lengths != NULL else NULL, vectors, dh,
-             d_in + t * z_step, d_hidden + t * z_step)
+             dys + t * h_step + d * size if dys != NULL else NULL, dh, d_in + t * z_step, d_hidden + t * z_step)
         if not after:
             L.lanes_product(vectors, H, H, <floating*>w.h + 2 * H * H, d_in + t * z_step + 2 * size, NULL, dq, False)
             G.dz_r(size, gates_t, h_prev, dq, dh, d_in + t * z_step)
         if position > 0 or a.t[B_DH0].data != NULL:
             L.lanes_product(vectors, H, N if after else 2 * H, w.h, d_hidden + t * z_step, NULL, dh, True)
+        if is_gap(b, t):
+            columns_in(s, b, t, d, d, <floating*>a.t[B_DH_N].data, dh)
         if want_dx and not summed:
             L.lanes_product(vectors, I, N, w.x, d_in + t * z_step, NULL, dxs + t * x_step, d > 0)
         if want_sum:
             L.add(d_sum, d_in + t * z_step, 3 * size)
-    target = block_target(<floating*>a.t[B_DH0].data, states, order, first, buffer)
-    state_out(L, s, dh, 0, n, d, target, vectors)
-    block_out(target, states, d * H, d * H + H, order, first, n, <floating*>a.t[B_DH0].data)
+    state_out(L, s, b, d, d, dh, <floating*>a.t[B_DH0].data)
     if summed:
         L.lanes_product(vectors, I, N, w.x, d_sum, NULL, dxs, d > 0)
     if not want_dw or steps == 0:

@@ -162,7 +162,7 @@ cdef void backward_rows_direction(const leaf_t* L, const gru_leaf_t* G, shape_t*
             if has_dy:
                 dy = <floating*>a.t[B_DY].data + ((example_of(order, i) * T + t) * s.D + d) * H
             G.dz(H, width, gates + row * 3 * width, qs + row * width if after else NULL, h_prev + i * width, dy,
-                 NULL, 0, dh + i * width, d_in + row * N, d_hidden + row * N)
+                 dh + i * width, d_in + row * N, d_hidden + row * N)
         memset(d_in + (t * B + live) * N, 0, (B - live) * N * sizeof(floating))
         memset(d_hidden + (t * B + live) * N, 0, (B - live) * N * sizeof(floating))
         if not after:

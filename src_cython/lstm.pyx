@@ -43,33 +43,32 @@ include "lstm_rows.pxi"
 
 # ------------------------------------------------------------------------------------------------------------- doors
 
-cdef bint by_rows(shape_t* s, double full) noexcept nogil:
+cdef double rows_share(shape_t* s) noexcept nogil:
+    """The share of their vectors' lanes that rows use."""
+    cdef int64_t n = s.H if whole_step(s) else 4 * s.H
+    return <double>n / up(n, s.VL)
+
+
+cdef bint by_rows(shape_t* s, const int64_t* lengths, floating* scratch) noexcept nogil:
     """The way that leaves fewer lanes of its vectors empty, to which the time is proportional; lanes if in doubt.
 
     A single vector of examples loads nearly as often as it multiplies: it counts for 0.85 where rows need no padding.
     Measured for B up to 50, H from 8 to 160: the times of the two ways are equal at about equal shares, within a tenth.
-    With lengths rows take the share ``full`` of all steps; of n blocks of one vector the first takes them all, and of
-    the rest so much less. Memory is laid out for FULL_LEAST and for 1: ``full`` counts for no less.
+    With lengths, rows become fewer from step to step and a product of few costs more: equal at 0.75 of their share.
     """
-    cdef double lanes = <double>s.B / up(max(s.B, <int64_t>1), s.VL), rows = <double>s.H / up(s.H, s.VL)
-    cdef int64_t blocks = (s.B + s.VL - 1) // s.VL
-    if not whole_step(s):
-        rows = <double>(4 * s.H) / up(4 * s.H, s.VL)
-        if s.B <= s.VL:
-            lanes *= 0.85
-    if full < 1:
-        if s.B > s.VL:
-            lanes *= 0.85
-        full = max(full, FULL_LEAST)
-        lanes *= full / (full + (1 - full) / max(blocks, <int64_t>1))
-    return s.B < (8 if full < 1 else 4) * s.VL and lanes <= 0.95 * rows
+    cdef double lanes = lanes_share(s, lengths, scratch)
+    if lengths != NULL:
+        return s.B < 8 * s.VL and lanes <= 0.75 * rows_share(s)
+    if not whole_step(s) and s.B <= s.VL:
+        lanes *= 0.85
+    return s.B < 4 * s.VL and lanes <= 0.95 * rows_share(s)
 
 
 cdef void _forward(args_t* a, floating* _) noexcept nogil:
     cdef const leaf_t* L = leaf(sizeof(floating))
     cdef shape_t s
     fill_shape(&s, a, F_X, F_W_HH, F_W_HH_R, L)
-    if by_rows(&s, filled(&s, <int64_t*>a.t[F_LENGTHS].data)):
+    if by_rows(&s, <int64_t*>a.t[F_LENGTHS].data, <floating*>aligned(a.t[F_SCRATCH].data)):
         forward_rows(L, &s, a, _)
     else:
         forward_lanes(L, &s, a, _)
@@ -79,7 +78,7 @@ cdef void _backward(args_t* a, floating* _) noexcept nogil:
     cdef const leaf_t* L = leaf(sizeof(floating))
     cdef shape_t s
     fill_shape(&s, a, B_X, B_W_HH, B_W_HH_R, L)
-    if by_rows(&s, filled(&s, <int64_t*>a.t[B_LENGTHS].data)):
+    if by_rows(&s, <int64_t*>a.t[B_LENGTHS].data, <floating*>aligned(a.t[B_SCRATCH].data)):
         backward_rows(L, &s, a, _)
     else:
         backward_lanes(L, &s, a, _)
@@ -95,9 +94,10 @@ cdef void lstm_memory(int64_t B, int64_t T, int64_t I, int64_t H, int64_t D, int
     s.B, s.T, s.I, s.H, s.D = B, T, I, H, D
     complete(&s, leaf(itemsize))
     saved[0] = scratch[0] = 0
-    if by_rows(&s, FULL_LEAST):  # enough for either way where the lengths decide
+    # Enough for either way where the lengths may decide; a batch that leaves most of a vector empty is never on lanes.
+    if s.B < 8 * s.VL:
         saved[0], scratch[0] = saved_rows(&s), scratch_rows(&s)
-    if not by_rows(&s, 1):
+    if s.B >= 4 * s.VL or <double>s.B / s.VL > 0.75 * rows_share(&s):
         saved[0], scratch[0] = max(saved[0], saved_lanes(&s)), max(scratch[0], scratch_lanes(&s))
 
 

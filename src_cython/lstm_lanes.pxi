@@ -7,10 +7,10 @@ cdef int64_t saved_lanes(shape_t* s) noexcept nogil:
 cdef int64_t scratch_lanes(shape_t* s) noexcept nogil:
     """Enough for either pass; every piece is rounded up to a line of the cache."""
     cdef int64_t LB = 2 * s.VL, weights = 4 * s.H * (s.I + s.H + 2), pieces = 64 * 24
-    cdef int64_t forward = s.D * weights + LB * (s.T * (s.x_rows + s.h_rows) + s.x_rows + 8 * s.H + 1)
+    cdef int64_t forward = s.D * weights + LB * (slots(s) * (s.x_rows + s.h_rows) + s.x_rows + 7 * s.H)
     cdef int64_t backward = (
         s.D * (weights + 4 * s.H * (s.I + s.H + 9))
-        + LB * (s.T * (2 * s.x_rows + s.h_rows + s.z_rows) + 2 * s.x_rows + 9 * s.H + 1)
+        + LB * (slots(s) * (2 * s.x_rows + s.h_rows + s.z_rows) + 2 * s.x_rows + 9 * s.H)
     )
     return max(forward, backward) + pieces + ragged_size(s)
 
@@ -81,23 +81,20 @@ cdef void end_sums(shape_t* s, const sums_t* sums, floating* dw_ih, floating* dw
 # ------------------------------------------------------------------------------------------------------------ forward
 
 cdef void forward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) noexcept nogil:
-    cdef int64_t H = s.H, I = s.I, D = s.D, T = s.T, LB = 2 * s.VL, first, n, vectors, steps, d
+    cdef int64_t H = s.H, I = s.I, D = s.D, LB = 2 * s.VL, d
     cdef bint repeated = a.t[F_X].repeated
-    cdef int64_t x_rows = I if repeated else T * I
+    cdef int64_t x_steps = 1 if repeated else s.T
     cdef floating* free = <floating*>aligned(a.t[F_SCRATCH].data)
     cdef floating* saved = <floating*>aligned(a.t[F_SAVED].data) if a.t[F_SAVED].data != NULL else NULL
-    cdef floating* y = <floating*>a.t[F_Y].data
-    cdef const int64_t* lengths = <int64_t*>a.t[F_LENGTHS].data
-    cdef const int64_t* order = by_length(s, lengths, s.VL, &free)
-    cdef floating* buffer = take(&free, block_size(s)) if order != NULL else NULL
-    cdef floating* target
     cdef floating* weights[2]
     cdef floating* bias[2]
     cdef floating* projection[2]
     cdef floating* xs
     cdef floating* hs
-    cdef floating* gates
-    cdef floating* cs
+    cdef floating* gates = NULL
+    cdef floating* cs = NULL
+    cdef lanes_t b
+    deal_lanes(s, <int64_t*>a.t[F_LENGTHS].data, repeated, &free, &b)
     for d in range(D):
         weights[d] = take(&free, 4 * H * (I + H))
         projection[d] = weights[d] + 4 * H * H
@@ -108,101 +105,70 @@ cdef void forward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) noe
             pack_product(s, <floating*>a.t[F_W_IH + 3 * d].data, I, True, projection[d])
         else:
             pack_step(L, H, <floating*>a.t[F_W_IH + 3 * d].data, <floating*>a.t[F_W_HH + 3 * d].data, I, weights[d])
-    xs = take(&free, (1 if repeated else T) * s.x_rows * LB)
-    hs = take(&free, T * s.h_rows * LB)
-    if order != NULL:
-        lengths, LB = order + s.B, s.VL
-    first = 0
-    while first < s.B:
-        n = min(s.B - first, LB)
-        vectors = 2 if n > s.VL else 1
-        LB = vectors * s.VL
-        steps = longest(lengths + first if lengths != NULL else NULL, n, T)
-        steps_in[floating](L, block_in(<floating*>a.t[F_X].data, x_rows, I if repeated else steps * I, order, first, n,
-                                       buffer), x_rows, n, 1 if repeated else steps, I, s.x_rows, xs, vectors)
-        gates = cs = NULL
+    xs = take(&free, (1 if repeated else slots(s)) * s.x_rows * LB)
+    hs = take(&free, slots(s) * s.h_rows * LB)
+    while next_block(s, &b):
+        steps_in[floating](L, s, &b, <floating*>a.t[F_X].data, x_steps, I, s.x_rows, xs)
         if saved != NULL:
             gates = saved
-            cs = saved + D * T * 4 * H * LB
-            hs = cs + D * T * H * LB
-            saved = hs + T * s.h_rows * LB
+            cs = saved + D * b.steps * 4 * H * b.LB
+            hs = cs + D * b.steps * H * b.LB
+            saved = hs + b.steps * s.h_rows * b.LB
         for d in range(D):
-            forward_direction(L, s, a, d, first, n, vectors, steps, lengths, order, buffer, xs, weights[d], bias[d],
-                              projection[d] if repeated else NULL,
-                              gates + d * T * 4 * H * LB if gates != NULL else NULL,
-                              cs + d * T * H * LB if cs != NULL else NULL, hs, free)
-        if y != NULL:
-            target = block_target(y, T * D * H, order, first, buffer)
-            steps_out[floating](L, hs, s.h_rows, n, steps, D * H, target, T * D * H, vectors)
-            if lengths != NULL:
-                clear_padding(s, lengths + first, n, target, D * H)
-            block_out(target, T * D * H, 0, T * D * H, order, first, n, y)
-        first += n
+            forward_direction(L, s, a, &b, d, xs, weights[d], bias[d], projection[d] if repeated else NULL,
+                              gates + d * b.steps * 4 * H * b.LB if gates != NULL else NULL,
+                              cs + d * b.steps * H * b.LB if cs != NULL else NULL, hs, free)
+        if a.t[F_Y].data != NULL:
+            steps_out[floating](L, s, &b, hs, s.T, D * H, s.h_rows, <floating*>a.t[F_Y].data)
 
 
-cdef void forward_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t first, int64_t n,
-                            int64_t vectors, int64_t steps, const int64_t* lengths, const int64_t* order,
-                            floating* buffer, const floating* xs, const floating* weights, const floating* bias,
-                            const floating* projection, floating* gates, floating* cs,
-                            floating* hs, floating* free) noexcept nogil:
+cdef void forward_direction(const leaf_t* L, shape_t* s, args_t* a, const lanes_t* b, int64_t d, const floating* xs,
+                            const floating* weights, const floating* bias, const floating* projection, floating* gates,
+                            floating* cs, floating* hs, floating* free) noexcept nogil:
     """One block through one direction: hs (T, D, H, LB), and gates (T, H, 4, LB) and cs (T, H, LB) unless NULL."""
-    cdef int64_t H = s.H, I = s.I, N = s.D * H, LB = vectors * s.VL, position, t
+    cdef int64_t H = s.H, I = s.I, LB = b.LB, position, t
     cdef floating* h = take(&free, H * LB)
     cdef floating* c = take(&free, H * LB)
     cdef floating* rolling = take(&free, H * LB)
-    cdef floating* live = take(&free, LB)
     cdef floating* projected = take(&free, 4 * H * LB)
     cdef floating* h_new
     cdef floating* c_new
-    cdef floating* target
     cdef const floating* x = NULL
     cdef const floating* start = bias
-    if lengths != NULL:
-        lengths += first
-    state_in(L, s, block_in(<floating*>a.t[F_H0].data, N, N, order, first, n, buffer), 0, n, d, h, vectors)
-    state_in(L, s, block_in(<floating*>a.t[F_C0].data, N, N, order, first, n, buffer), 0, n, d, c, vectors)
+    state_in(L, s, b, d, d, <floating*>a.t[F_H0].data, h)
+    state_in(L, s, b, d, d, <floating*>a.t[F_C0].data, c)
     if projection != NULL:
-        L.lanes_product(vectors, 4 * H, I, projection, xs, bias, projected, False)
+        L.lanes_product(b.vectors, 4 * H, I, projection, xs, bias, projected, False)
         start = projected
-    for position in range(steps):
-        t = position if d == 0 else steps - 1 - position
+    for position in range(b.steps):
+        t = position if d == 0 else b.steps - 1 - position
         h_new = hs + (t * s.h_rows + d * H) * LB
         c_new = rolling if cs == NULL else cs + t * H * LB
         if projection == NULL:
             x = xs + t * s.x_rows * LB
-        L.lstm_step(vectors, 0 if projection != NULL else I, H, x, h, weights, start, projection != NULL, c,
+        L.lstm_step(b.vectors, 0 if projection != NULL else I, H, x, h, weights, start, projection != NULL, c,
                     gates + t * 4 * H * LB if gates != NULL else NULL, c_new, h_new)
-        if lengths != NULL:
-            mark_live(lengths, n, t, LB, live)
-            L.lanes_hold(vectors, H, live, h, h_new)
-            L.lanes_hold(vectors, H, live, c, c_new)
+        if is_gap(b, t):
+            columns_out(s, b, t, d, d, h, <floating*>a.t[F_H_N].data)
+            columns_out(s, b, t, d, d, c, <floating*>a.t[F_C_N].data)
+            columns_in(s, b, t, 1 - d, d, <floating*>a.t[F_H0].data, h_new)
+            columns_in(s, b, t, 1 - d, d, <floating*>a.t[F_C0].data, c_new)
         if cs == NULL:
             rolling = c
         h, c = h_new, c_new
-    target = block_target(<floating*>a.t[F_H_N].data, N, order, first, buffer)
-    state_out(L, s, h, 0, n, d, target, vectors)
-    block_out(target, N, d * H, d * H + H, order, first, n, <floating*>a.t[F_H_N].data)
-    target = block_target(<floating*>a.t[F_C_N].data, N, order, first, buffer)
-    state_out(L, s, c, 0, n, d, target, vectors)
-    block_out(target, N, d * H, d * H + H, order, first, n, <floating*>a.t[F_C_N].data)
+    state_out(L, s, b, 1 - d, d, h, <floating*>a.t[F_H_N].data)
+    state_out(L, s, b, 1 - d, d, c, <floating*>a.t[F_C_N].data)
 
 
 # ----------------------------------------------------------------------------------------------------------- backward
 
 cdef void backward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) noexcept nogil:
-    cdef int64_t H = s.H, I = s.I, D = s.D, T = s.T, LB = 2 * s.VL, first, n, vectors, steps, d, t
+    cdef int64_t H = s.H, I = s.I, D = s.D, LB = 2 * s.VL, d
     cdef bint repeated = a.t[B_X].repeated, want_dw = a.t[B_DW_IH].data != NULL
     cdef bint has_dy = a.t[B_DY].data != NULL, accumulate = a.accumulate
-    cdef int64_t x_rows = I if repeated else T * I
     cdef floating* free = <floating*>aligned(a.t[B_SCRATCH].data)
     cdef floating* saved = <floating*>aligned(a.t[B_SAVED].data)
     cdef floating* dx = <floating*>a.t[B_DX].data
-    cdef bint summed = dx != NULL and a.t[B_DX].n[1] != T
-    cdef int64_t dx_rows = I if summed else T * I
-    cdef const int64_t* lengths = <int64_t*>a.t[B_LENGTHS].data
-    cdef const int64_t* order = by_length(s, lengths, s.VL, &free)
-    cdef floating* buffer = take(&free, block_size(s)) if order != NULL else NULL
-    cdef floating* target
     cdef floating* for_h[2]
     cdef floating* for_x[2]
     cdef sums_t sums[2]
@@ -212,6 +178,8 @@ cdef void backward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) no
     cdef floating* gates
     cdef floating* cs
     cdef floating* hs
+    cdef lanes_t b
+    deal_lanes(s, <int64_t*>a.t[B_LENGTHS].data, repeated, &free, &b)
     for d in range(D):
         for_h[d] = take(&free, 4 * H * H)
         pack_product(s, <floating*>a.t[B_W_HH + 2 * d].data, H, False, for_h[d])
@@ -219,53 +187,36 @@ cdef void backward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) no
         if dx != NULL:
             pack_product(s, <floating*>a.t[B_W_IH + 2 * d].data, I, False, for_x[d])
         begin_sums(s, &sums[d], &free)
-    xs = take(&free, (1 if repeated else T) * s.x_rows * LB)
-    dys = take(&free, T * s.h_rows * LB)
-    dxs = take(&free, max(T, <int64_t>1) * s.x_rows * LB)
-    if order != NULL:
-        lengths, LB = order + s.B, s.VL
-    first = 0
-    while first < s.B:
-        n = min(s.B - first, LB)
-        vectors = 2 if n > s.VL else 1
-        LB = vectors * s.VL
-        steps = longest(lengths + first if lengths != NULL else NULL, n, T)
+    xs = take(&free, (1 if repeated else slots(s)) * s.x_rows * LB)
+    dys = take(&free, slots(s) * s.h_rows * LB)
+    dxs = take(&free, slots(s) * s.x_rows * LB)
+    while next_block(s, &b):
         gates = saved
-        cs = gates + D * T * 4 * H * LB
-        hs = cs + D * T * H * LB
-        saved = hs + T * s.h_rows * LB
+        cs = gates + D * b.steps * 4 * H * b.LB
+        hs = cs + D * b.steps * H * b.LB
+        saved = hs + b.steps * s.h_rows * b.LB
         if want_dw:
-            steps_in[floating](L, block_in(<floating*>a.t[B_X].data, x_rows, I if repeated else steps * I, order, first,
-                                           n, buffer), x_rows, n, 1 if repeated else steps, I, s.x_rows, xs, vectors)
+            steps_in[floating](L, s, &b, <floating*>a.t[B_X].data, 1 if repeated else s.T, I, s.x_rows, xs)
         if has_dy:
-            steps_in[floating](L, block_in(<floating*>a.t[B_DY].data, T * D * H, steps * D * H, order, first, n,
-                                           buffer), T * D * H, n, steps, D * H, s.h_rows, dys, vectors)
+            steps_in[floating](L, s, &b, <floating*>a.t[B_DY].data, s.T, D * H, s.h_rows, dys)
         for d in range(D):
-            backward_direction(L, s, a, d, first, n, vectors, steps, lengths, order, buffer, xs,
-                               gates + d * T * 4 * H * LB, cs + d * T * H * LB, hs, dys if has_dy else NULL, for_h[d],
-                               for_x[d], dxs, &sums[d], free)
+            backward_direction(L, s, a, &b, d, xs, gates + d * b.steps * 4 * H * b.LB, cs + d * b.steps * H * b.LB, hs,
+                               dys if has_dy else NULL, for_h[d], for_x[d], dxs, &sums[d], free)
         if dx != NULL:
-            target = block_target(dx, dx_rows, order, first, buffer)
-            steps_out[floating](L, dxs, s.x_rows, n, 1 if summed else steps, I, target, dx_rows, vectors)
-            if not summed and steps < T:
-                for t in range(n):
-                    memset(target + (t * T + steps) * I, 0, (T - steps) * I * sizeof(floating))
-            block_out(target, dx_rows, 0, dx_rows, order, first, n, dx)
-        first += n
+            steps_out[floating](L, s, &b, dxs, a.t[B_DX].n[1], I, s.x_rows, dx)
     if want_dw:
         for d in range(D):
             end_sums(s, &sums[d], <floating*>a.t[B_DW_IH + 3 * d].data, <floating*>a.t[B_DW_HH + 3 * d].data,
                      <floating*>a.t[B_DB + 3 * d].data, accumulate)
 
 
-cdef void backward_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t first, int64_t n,
-                             int64_t vectors, int64_t steps, const int64_t* lengths, const int64_t* order,
-                             floating* buffer, const floating* xs, const floating* gates,
-                             const floating* cs, const floating* hs, const floating* dys, const floating* for_h,
-                             const floating* for_x, floating* dxs, sums_t* sums, floating* free) noexcept nogil:
+cdef void backward_direction(const leaf_t* L, shape_t* s, args_t* a, const lanes_t* b, int64_t d, const floating* xs,
+                             const floating* gates, const floating* cs, const floating* hs, const floating* dys,
+                             const floating* for_h, const floating* for_x, floating* dxs, sums_t* sums,
+                             floating* free) noexcept nogil:
     """One block back through one direction: dxs (T, I, LB) or its sum (I, LB) written by the first direction, added
     to by the second, and the block's share added to the sums."""
-    cdef int64_t H = s.H, I = s.I, N = s.D * H, LB = vectors * s.VL, size = H * LB, position, t, before
+    cdef int64_t H = s.H, I = s.I, LB = b.LB, vectors = b.vectors, steps = b.steps, size = H * LB, position, t, before
     cdef int64_t x_step = s.x_rows * LB, h_step = s.h_rows * LB, z_step = s.z_rows * LB
     cdef bint want_dx = a.t[B_DX].data != NULL, summed = want_dx and a.t[B_DX].n[1] != s.T
     cdef bint want_dw = a.t[B_DW_IH].data != NULL, repeated = a.t[B_X].repeated
@@ -277,41 +228,36 @@ cdef void backward_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, 
     cdef floating* h0 = take(&free, size)
     cdef floating* c0 = take(&free, size)
     cdef floating* dz_sum = take(&free, 4 * size)
-    cdef floating* live = take(&free, LB)
-    cdef floating* target
     cdef const floating* c_prev
-    if lengths != NULL:
-        lengths += first
-    state_in(L, s, block_in(<floating*>a.t[B_DH_N].data, N, N, order, first, n, buffer), 0, n, d, dh, vectors)
-    state_in(L, s, block_in(<floating*>a.t[B_DC_N].data, N, N, order, first, n, buffer), 0, n, d, dc, vectors)
-    state_in(L, s, block_in(<floating*>a.t[B_H0].data, N, N, order, first, n, buffer), 0, n, d, h0, vectors)
-    state_in(L, s, block_in(<floating*>a.t[B_C0].data, N, N, order, first, n, buffer), 0, n, d, c0, vectors)
+    state_in(L, s, b, 1 - d, d, <floating*>a.t[B_DH_N].data, dh)
+    state_in(L, s, b, 1 - d, d, <floating*>a.t[B_DC_N].data, dc)
+    state_in(L, s, b, d, d, <floating*>a.t[B_H0].data, h0)
+    state_in(L, s, b, d, d, <floating*>a.t[B_C0].data, c0)
     if want_sum:
         memset(dz_sum, 0, 4 * size * sizeof(floating))
     for position in range(steps - 1, -1, -1):
         t = position if d == 0 else steps - 1 - position
         before = t - 1 if d == 0 else t + 1
         c_prev = cs + before * size if position > 0 else c0
-        if lengths != NULL:
-            mark_live(lengths, n, t, LB, live)
+        if is_gap(b, t):
+            columns_out(s, b, t, 1 - d, d, dh, <floating*>a.t[B_DH0].data)
+            columns_out(s, b, t, 1 - d, d, dc, <floating*>a.t[B_DC0].data)
         L.lstm_dz(vectors, H, gates + t * 4 * size, c_prev, hs + t * h_step + d * size, dh,
-                  dys + t * h_step + d * size if dys != NULL else NULL, live if lengths != NULL else NULL, dc,
-                  dz + t * z_step)
+                  dys + t * h_step + d * size if dys != NULL else NULL, dc, dz + t * z_step)
+        if is_gap(b, t):
+            clear_columns(b, t, 4 * H, dz + t * z_step)
         if position > 0 or a.t[B_DH0].data != NULL:
             L.lanes_product(vectors, H, 4 * H, for_h, dz + t * z_step, NULL, dh_new, False)
-            if lengths != NULL:
-                L.lanes_hold(vectors, H, live, dh, dh_new)
             dh, dh_new = dh_new, dh
+        if is_gap(b, t):
+            columns_in(s, b, t, d, d, <floating*>a.t[B_DH_N].data, dh)
+            columns_in(s, b, t, d, d, <floating*>a.t[B_DC_N].data, dc)
         if want_dx and not summed:
             L.lanes_product(vectors, I, 4 * H, for_x, dz + t * z_step, NULL, dxs + t * x_step, d > 0)
         if want_sum:
             L.add(dz_sum, dz + t * z_step, 4 * size)
-    target = block_target(<floating*>a.t[B_DH0].data, N, order, first, buffer)
-    state_out(L, s, dh, 0, n, d, target, vectors)
-    block_out(target, N, d * H, d * H + H, order, first, n, <floating*>a.t[B_DH0].data)
-    target = block_target(<floating*>a.t[B_DC0].data, N, order, first, buffer)
-    state_out(L, s, dc, 0, n, d, target, vectors)
-    block_out(target, N, d * H, d * H + H, order, first, n, <floating*>a.t[B_DC0].data)
+    state_out(L, s, b, d, d, dh, <floating*>a.t[B_DH0].data)
+    state_out(L, s, b, d, d, dc, <floating*>a.t[B_DC0].data)
     if summed:
         L.lanes_product(vectors, I, 4 * H, for_x, dz_sum, NULL, dxs, d > 0)
     if not want_dw or steps == 0:

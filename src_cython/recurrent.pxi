@@ -38,6 +38,11 @@ cdef inline floating* take(floating** free, int64_t n) noexcept nogil:
     return taken
 
 
+cdef inline int64_t* take_whole(floating** free, int64_t n) noexcept nogil:
+    """Take n whole numbers from a scratch of either type."""
+    return <int64_t*>take(free, n * <int64_t>(sizeof(int64_t) // sizeof(floating)))
+
+
 cdef int64_t longest(const int64_t* lengths, int64_t n, int64_t T) noexcept nogil:
     """The number of steps that a block needs."""
     cdef int64_t i, steps = 0

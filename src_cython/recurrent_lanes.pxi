@@ -1,24 +1,78 @@
 # Blocks of LB examples side by side: ways in and out of lanes, sums of gradients. Included by recurrent.pxi.
+#
+# States enter and leave at a place ``at``: a step, -1 before the first one or ``steps`` behind the last one. In the
+# direction d = 0 a gap's place is where the state of whom it follows leaves, and then that of the follower enters; in
+# the other one it is the reverse, and so for gradients. Without lengths the places at the two ends are the only ones.
 
 # --------------------------------------------------------------------------------------------------- pieces of a block
 
-cdef void state_in(const leaf_t* L, shape_t* s, const floating* state, int64_t first, int64_t n, int64_t direction,
-                   floating* out, int64_t vectors) noexcept nogil:
-    """One direction's columns of a state (B, D H) as lanes; zeros for None."""
-    if state == NULL:
-        memset(out, 0, s.H * vectors * s.VL * sizeof(floating))
-    else:
-        L.to_lanes(state + first * s.D * s.H + direction * s.H, s.D * s.H, n, s.H, out, vectors)
+cdef inline int64_t whose(shape_t* s, const lanes_t* b, int64_t example, bint follower) noexcept nogil:
+    """Of a gap: the example that it stands behind or the one that it stands before, or NOBODY."""
+    if follower:
+        return b.follower[example]
+    return example if example < s.B else NOBODY
 
 
-cdef void state_out(const leaf_t* L, shape_t* s, const floating* lanes, int64_t first, int64_t n, int64_t direction,
-                    floating* state, int64_t vectors) noexcept nogil:
-    if state != NULL:
-        L.from_lanes(lanes, vectors, n, s.H, state + first * s.D * s.H + direction * s.H, s.D * s.H)
+cdef inline bint is_gap(const lanes_t* b, int64_t at) noexcept nogil:
+    """Whether a state has to leave or to enter here."""
+    return b.lane != NULL and b.ending[at + 1] != NOBODY
 
 
-cdef void steps_in(const leaf_t* L, const floating* x, int64_t stride, int64_t n, int64_t steps, int64_t features,
-                   int64_t rows, floating* out, int64_t vectors) noexcept nogil:
+cdef void columns_in(shape_t* s, const lanes_t* b, int64_t at, bint follower, int64_t d, const floating* state,
+                     floating* out) noexcept nogil:
+    """The states of those who enter here, in their lanes; zeros for None, and where nobody enters."""
+    cdef int64_t example = b.ending[at + 1], i, u
+    cdef floating* lane
+    while example != NOBODY:
+        i, lane = whose(s, b, example, follower), out + b.lane[example] - b.first
+        for u in range(s.H):
+            lane[u * b.LB] = state[(i * s.D + d) * s.H + u] if state != NULL and i != NOBODY else 0
+        example = b.other[example]
+
+
+cdef void columns_out(shape_t* s, const lanes_t* b, int64_t at, bint follower, int64_t d, const floating* lanes,
+                      floating* state) noexcept nogil:
+    """The states of those who leave here."""
+    cdef int64_t example = b.ending[at + 1], i, u
+    cdef const floating* lane
+    while example != NOBODY and state != NULL:
+        i, lane = whose(s, b, example, follower), lanes + b.lane[example] - b.first
+        if i != NOBODY:
+            for u in range(s.H):
+                state[(i * s.D + d) * s.H + u] = lane[u * b.LB]
+        example = b.other[example]
+
+
+cdef void clear_columns(const lanes_t* b, int64_t at, int64_t rows, floating* lanes) noexcept nogil:
+    """Zeros in all rows, where somebody leaves or enters."""
+    cdef int64_t example = b.ending[at + 1], r
+    while example != NOBODY:
+        for r in range(rows):
+            lanes[r * b.LB + b.lane[example] - b.first] = 0
+        example = b.other[example]
+
+
+cdef void state_in(const leaf_t* L, shape_t* s, const lanes_t* b, bint last, int64_t d, const floating* state,
+                   floating* out) noexcept nogil:
+    """One direction's columns of a state (B, D H) as lanes, at the first or the last place; zeros for None."""
+    if b.lane == NULL and state != NULL:
+        L.to_lanes(state + (b.first * s.D + d) * s.H, s.D * s.H, b.n, s.H, out, b.vectors)
+        return
+    memset(out, 0, s.H * b.LB * sizeof(floating))
+    if b.lane != NULL and state != NULL:
+        columns_in(s, b, b.steps if last else -1, not last, d, state, out)
+
+
+cdef void state_out(const leaf_t* L, shape_t* s, const lanes_t* b, bint last, int64_t d, const floating* lanes,
+                    floating* state) noexcept nogil:
+    if b.lane != NULL:
+        columns_out(s, b, b.steps if last else -1, not last, d, lanes, state)
+    elif state != NULL:
+        L.from_lanes(lanes, b.vectors, b.n, s.H, state + (b.first * s.D + d) * s.H, s.D * s.H)
+
+
+cdef void rows_to_lanes(const leaf_t* L, const floating* x, int64_t stride, int64_t n, int64_t steps, int64_t features,
+                        int64_t rows, floating* out, int64_t vectors) noexcept nogil:
     """(n, steps, features), examples ``stride`` apart, as lanes whose steps are ``rows`` apart."""
     cdef int64_t t
     if rows == features:
@@ -28,8 +82,8 @@ cdef void steps_in(const leaf_t* L, const floating* x, int64_t stride, int64_t n
         L.to_lanes(x + t * features, stride, n, features, out + t * rows * vectors * L.VL, vectors)
 
 
-cdef void steps_out(const leaf_t* L, const floating* lanes, int64_t rows, int64_t n, int64_t steps, int64_t features,
-                    floating* y, int64_t stride, int64_t vectors) noexcept nogil:
+cdef void lanes_to_rows(const leaf_t* L, const floating* lanes, int64_t rows, int64_t n, int64_t steps,
+                        int64_t features, floating* y, int64_t stride, int64_t vectors) noexcept nogil:
     cdef int64_t t
     if rows == features:
         L.from_lanes(lanes, vectors, n, steps * features, y, stride)
@@ -38,11 +92,46 @@ cdef void steps_out(const leaf_t* L, const floating* lanes, int64_t rows, int64_
         L.from_lanes(lanes + t * rows * vectors * L.VL, vectors, n, features, y + t * features, stride)
 
 
-cdef void mark_live(const int64_t* lengths, int64_t n, int64_t t, int64_t LB, floating* live) noexcept nogil:
-    """1 in the lanes whose sequence reaches step t, else 0."""
-    cdef int64_t i
-    for i in range(LB):
-        live[i] = 1 if i < n and t < lengths[i] else 0
+cdef void steps_in(const leaf_t* L, shape_t* s, const lanes_t* b, const floating* x, int64_t x_steps, int64_t features,
+                   int64_t rows, floating* out) noexcept nogil:
+    """A block's examples of x (B, x_steps, features) as lanes whose steps are ``rows`` apart; x_steps is T, or 1."""
+    cdef int64_t stride = x_steps * features, steps = b.steps if x_steps == s.T else 1, lane, example, at
+    cdef int64_t begin, end
+    cdef floating* row = <floating*>b.rows
+    if b.lane == NULL:
+        rows_to_lanes(L, x + b.first * stride, stride, b.n, steps, features, rows, out, b.vectors)
+        return
+    for lane in range(b.first, b.first + b.LB):
+        example, at = b.follower[s.B + lane], 0
+        while example != NOBODY:
+            end = b.end[example] if x_steps == s.T else 1
+            begin = end - min(b.length[example], x_steps)
+            memset(row + at * features, 0, (begin - at) * features * sizeof(floating))
+            memcpy(row + begin * features, x + example * stride, (end - begin) * features * sizeof(floating))
+            example, at = b.follower[example], end
+        memset(row + at * features, 0, (steps - at) * features * sizeof(floating))
+        row += steps * features
+    rows_to_lanes(L, <floating*>b.rows, steps * features, b.LB, steps, features, rows, out, b.vectors)
+
+
+cdef void steps_out(const leaf_t* L, shape_t* s, const lanes_t* b, const floating* lanes, int64_t y_steps,
+                    int64_t features, int64_t rows, floating* y) noexcept nogil:
+    """The way back, to y (B, y_steps, features); 0 past the sequences' ends."""
+    cdef int64_t stride = y_steps * features, steps = b.steps if y_steps == s.T else 1, lane, example, n
+    cdef const floating* row = <floating*>b.rows
+    if b.lane == NULL:
+        lanes_to_rows(L, lanes, rows, b.n, steps, features, y + b.first * stride, stride, b.vectors)
+        return
+    lanes_to_rows(L, lanes, rows, b.LB, steps, features, <floating*>b.rows, steps * features, b.vectors)
+    for lane in range(b.first, b.first + b.LB):
+        example = b.follower[s.B + lane]
+        while example != NOBODY:
+            n = min(b.length[example], y_steps)
+            memcpy(y + example * stride, row + (b.end[example] - n if y_steps == s.T else 0) * features,
+                   n * features * sizeof(floating))
+            memset(y + example * stride + n * features, 0, (y_steps - n) * features * sizeof(floating))
+            example = b.follower[example]
+        row += steps * features
 
 
 # -------------------------------------------------------------------------------------------- gradients of the weights

@@ -59,11 +59,10 @@ typedef struct leaf_t {
     void (*lanes_outer)(int64_t vectors, int64_t steps, int64_t M, const void *a, int64_t a_step, int64_t N,
                         const void *d, int64_t d_step, void *out, int64_t ldo);
     void (*lanes_sum)(int64_t vectors, int64_t steps, int64_t N, const void *d, int64_t d_step, void *out);
-    void (*lanes_hold)(int64_t vectors, int64_t rows, const void *live, const void *old, void *value);
     void (*lstm_step)(int64_t vectors, int64_t inputs, int64_t H, const void *x, const void *h, const void *w,
                       const void *start, int start_is_lanes, const void *c_prev, void *gates, void *c, void *h_new);
     void (*lstm_dz)(int64_t vectors, int64_t H, const void *gates, const void *c_prev, const void *h, const void *dh,
-                    const void *dy, const void *live, void *dc, void *dz);
+                    const void *dy, void *dc, void *dz);
     /* The LSTM on rows, simd_rows.h. */
     void (*lstm_rows)(int64_t rows, int64_t H, int64_t stride, int64_t width, void *z, const void *c_prev, void *c,
                       void *h);

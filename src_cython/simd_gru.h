@@ -17,9 +17,9 @@ typedef struct gru_leaf_t {
     void (*after)(int64_t rows, int64_t width, void *a, const void *g, const void *h_prev, void *q, void *h);
     void (*before)(int64_t rows, int64_t width, void *a, const void *h_prev, void *q);
     void (*before_n)(int64_t rows, int64_t width, void *a, const void *h_prev, void *h);
-    /* Backward, one example of n numbers, n <= width. dy may be NULL; where live is not, a lane block. */
+    /* Backward, one example of n numbers, n <= width. dy may be NULL. */
     void (*dz)(int64_t n, int64_t width, const void *gates, const void *q, const void *h_prev, const void *dy,
-               const void *live, int64_t vectors, void *dh, void *d_in, void *d_hidden);
+               void *dh, void *d_in, void *d_hidden);
     void (*dz_r)(int64_t n, const void *gates, const void *h_prev, const void *dq, void *dh, void *d_in);
 } gru_leaf_t;
 

@@ -63,30 +63,22 @@ static void FN(gru_before_n)(int64_t rows, int64_t width, void *a_, const void *
 
 /* The gradients of one step at the sums before the activations, d_in (3, n) at x w_ih + b and d_hidden (3, n) at g; dh
  * becomes the direct part z dh of that of the step before. With q NULL, the reset gate before the product, d_hidden is
- * not touched, and dz_r has to follow for the first part of d_in. live (vectors * VL) or NULL: where it is 0, the step
- * was not taken, and dh stays. */
+ * not touched, and dz_r has to follow for the first part of d_in. */
 static void FN(gru_dz)(int64_t size, int64_t width, const void *gates_, const void *q_, const void *h_prev_,
-                       const void *dy_, const void *live_, int64_t vectors, void *dh_, void *d_in_, void *d_hidden_)
+                       const void *dy_, void *dh_, void *d_in_, void *d_hidden_)
 {
-    const REAL *gates = gates_, *q = q_, *h_prev = h_prev_, *dy = dy_, *live = live_;
+    const REAL *gates = gates_, *q = q_, *h_prev = h_prev_, *dy = dy_;
     REAL *dh_all = dh_, *d_in = d_in_, *d_hidden = d_hidden_;
-    int64_t u, lane = 0;
+    int64_t u;
     for (u = 0; u < size; u += VL) {
         const int count = size - u < VL ? (int)(size - u) : VL;
         vec r = v_load(gates + u), z = v_load(gates + width + u), n = v_load(gates + 2 * width + u);
-        vec old = v_load(dh_all + u), dh = old, next, dn, dz;
+        vec dh = v_load(dh_all + u), next, dn, dz;
         if (dy)
             dh += count == VL ? v_load(dy + u) : v_load_n(dy + u, count);
         next = dh * z;
         dn = (dh - next) * (1 - n * n);
         dz = next * (v_load(h_prev + u) - n) * (1 - z);
-        if (live) {
-            ivec mask = v_less(v_all(0), v_load(live + lane));
-            next = v_select(mask, next, old);
-            dn = v_select(mask, dn, v_all(0));
-            dz = v_select(mask, dz, v_all(0));
-            lane = lane + VL < vectors * VL ? lane + VL : 0;
-        }
         v_store(dh_all + u, next);
         v_store_n(d_in + size + u, dz, count);
         v_store_n(d_in + 2 * size + u, dn, count);

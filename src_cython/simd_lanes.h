@@ -321,25 +321,12 @@ static void FN(leaf_lstm_step)(int64_t vectors, int64_t I_, int64_t H, const voi
 #undef STEP
 }
 
-/* Where live[lane] is 0, value (rows, LB) keeps what it was. */
-static void FN(leaf_lanes_hold)(int64_t vectors, int64_t rows, const void *live_, const void *old_, void *value_)
-{
-    const REAL *live = live_, *old = old_;
-    REAL *value = value_;
-    int64_t r, v, at = 0;
-    for (r = 0; r < rows; r++)
-        for (v = 0; v < vectors; v++, at += VL) {
-            ivec mask = v_less(v_all(0), v_load(live + v * VL));
-            v_store(value + at, v_select(mask, v_load(value + at), v_load(old + at)));
-        }
-}
-
 /* The gradients at the gates of one step, and dc carried to the step before. dh, dy (or NULL), c_prev, h and dc are
- * (H, LB), gates and dz (H, 4, LB); live (LB) or NULL: where it is 0, dz is 0 and dc stays. */
+ * (H, LB), gates and dz (H, 4, LB). */
 static void FN(leaf_lstm_dz)(int64_t vectors, int64_t H, const void *gates_, const void *c_prev_, const void *h_,
-                             const void *dh_, const void *dy_, const void *live_, void *dc_, void *dz_)
+                             const void *dh_, const void *dy_, void *dc_, void *dz_)
 {
-    const REAL *gates = gates_, *c_prev = c_prev_, *h_all = h_, *dh_all = dh_, *dy = dy_, *live = live_;
+    const REAL *gates = gates_, *c_prev = c_prev_, *h_all = h_, *dh_all = dh_, *dy = dy_;
     REAL *dc_all = dc_, *dz = dz_;
     const int64_t lb = vectors * VL;
     int64_t u, v;
@@ -348,26 +335,16 @@ static void FN(leaf_lstm_dz)(int64_t vectors, int64_t H, const void *gates_, con
             const int64_t at = u * lb + v * VL, at4 = u * 4 * lb + v * VL;
             vec i = v_load(gates + at4), f = v_load(gates + at4 + lb);
             vec g = v_load(gates + at4 + 2 * lb), o = v_load(gates + at4 + 3 * lb);
-            vec h = v_load(h_all + at), dh = v_load(dh_all + at), old = v_load(dc_all + at), dc, next;
-            vec di, df, dg, d_o;
+            vec h = v_load(h_all + at), dh = v_load(dh_all + at), dc, di, df, dg, d_o;
             if (dy)
                 dh += v_load(dy + at);
             /* h = o tanh(c), hence o (1 - tanh(c)^2) = o - h (h / o) and tanh(c) o (1 - o) = h (1 - o) */
-            dc = v_fma(dh, o - h * v_divide(h, o), old);
-            next = dc * f;
+            dc = v_fma(dh, o - h * v_divide(h, o), v_load(dc_all + at));
             di = dc * g * (i - i * i);
             df = dc * v_load(c_prev + at) * (f - f * f);
             dg = dc * i * (1 - g * g);
             d_o = dh * h * (1 - o);
-            if (live) {
-                ivec mask = v_less(v_all(0), v_load(live + v * VL));
-                di = v_select(mask, di, v_all(0));
-                df = v_select(mask, df, v_all(0));
-                dg = v_select(mask, dg, v_all(0));
-                d_o = v_select(mask, d_o, v_all(0));
-                next = v_select(mask, next, old);
-            }
-            v_store(dc_all + at, next);
+            v_store(dc_all + at, dc * f);
             v_store(dz + at4, di);
             v_store(dz + at4 + lb, df);
             v_store(dz + at4 + 2 * lb, dg);

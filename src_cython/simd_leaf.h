@@ -44,7 +44,6 @@ static const leaf_t FN(leaves) = {
     FN(leaf_lanes_product),
     FN(leaf_lanes_outer),
     FN(leaf_lanes_sum),
-    FN(leaf_lanes_hold),
     FN(leaf_lstm_step),
     FN(leaf_lstm_dz),
     FN(leaf_lstm_rows),

@@ -98,6 +98,52 @@ def test_full_and_empty_lengths(H, B, form):
         check(*make(form, "float32", 15, B, 6, 3, H, 2, lengths=lengths))
 
 
+def spread(B, T):
+    """Lengths of every kind: evenly from 0 to T, one of T among short ones, mostly T, all of them T."""
+    rng = np.random.default_rng(B)
+    even, steep, most = np.arange(B) * (T + 1) // B, rng.integers(0, 3, size=B), np.where(np.arange(B) % 5, T, T - 1)
+    steep[B // 2] = T
+    return [*map(rng.permutation, (even, steep, most)), np.full(B, T)]
+
+
+@every_loop
+@every_dtype
+@pytest.mark.parametrize("B", [7, 9, 16, 17, 24, 31, 33, 48, 65, 100, 129])
+def test_sequences_that_share_a_lane(B, dtype, form):
+    """Around whole vectors of them: one sequence comes after another, and what is past its end counts nowhere."""
+    for H, lengths in zip((10, 5, 13, 10), spread(B, 12), strict=True):
+        cell, case = make(form, dtype, 17, B, 12, 3, H, 2, lengths=lengths, initial=H != 5, scale=0.5)
+        check(cell, case)
+        if form == "lstm-peephole":  # multiplies the padding by gradients that are 0
+            continue
+        expected = compiled(cell, case)
+        padding = ~live_steps(B, 12, lengths)
+        for name in ("x", "dy"):
+            case[name] = np.where(padding[..., None], case[name].dtype.type(np.nan), case[name])
+        for name, value in compiled(cell, case).items():
+            np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
+@every_loop
+@pytest.mark.parametrize("B", [17, 40, 64])
+def test_a_sequence_does_not_touch_those_in_its_lane(B, form):
+    """Neither a NaN does, nor a first state which no output gate could have let through."""
+    cell, case = make(form, "float32", 18, B, 12, 3, 10, 2, lengths=spread(B, 12)[0])
+    whole = compiled(cell, case)
+    spoilt = {**case, "x": case["x"].copy()}
+    chosen = np.flatnonzero(case["lengths"])[::3]
+    spoilt["x"][chosen, 0] = np.nan
+    others = np.setdiff1d(np.arange(B), chosen)
+    for name, value in compiled(cell, spoilt).items():
+        if name not in CELLS[cell].gradients:
+            np.testing.assert_array_equal(value[others], whole[name][others], err_msg=name)
+            assert np.isnan(value[chosen]).reshape(len(chosen), -1).any(axis=1).all(), name
+    if cell == "lstm":
+        extreme = case | {name: case[name] * np.float32(factor)
+                          for name, factor in (("h0", 1e6), ("w_hh", 100), ("w_hh_r", 100))}  # fmt: skip
+        assert all(np.isfinite(value).all() for value in compiled(cell, extreme).values())
+
+
 def absent(kind):
     """What may be left out of what comes in, and of what goes out."""
     first, above = kind.first, tuple("d" + name for name in kind.outputs)
@@ -226,6 +272,8 @@ def main(level):
                 check(*make(form, dtype, 15, *shape, initial=False, repeated=True))
         for form in FORMS:
             check(*make(form, dtype, 16, 3, 9, 48, 64, 2))
+            for lengths in spread(37, 12):
+                check(*make(form, dtype, 17, 37, 12, 3, 10, 2, lengths=lengths, scale=0.5))
 
 
 if __name__ == "__main__":

@@ -43,13 +43,11 @@ cdef extern from "simd.h" nogil:
                             const void* d, int64_t d_step, void* out, int64_t ldo) noexcept nogil
         void (*lanes_sum)(int64_t vectors, int64_t steps, int64_t N, const void* d, int64_t d_step,
                           void* out) noexcept nogil
-        void (*lanes_hold)(int64_t vectors, int64_t rows, const void* live, const void* old,
-                           void* value) noexcept nogil
         void (*lstm_step)(int64_t vectors, int64_t inputs, int64_t H, const void* x, const void* h, const void* w,
                           const void* start, bint start_is_lanes, const void* c_prev, void* gates, void* c,
                           void* h_new) noexcept nogil
         void (*lstm_dz)(int64_t vectors, int64_t H, const void* gates, const void* c_prev, const void* h,
-                        const void* dh, const void* dy, const void* live, void* dc, void* dz) noexcept nogil
+                        const void* dh, const void* dy, void* dc, void* dz) noexcept nogil
         void (*lstm_rows)(int64_t rows, int64_t H, int64_t stride, int64_t width, void* z, const void* c_prev, void* c,
                           void* h) noexcept nogil
         void (*lstm_row_step)(int64_t inputs, const void* x, const void* w_ih, const void* bias, void* z_next,

@@ -10,7 +10,7 @@ cdef extern from "simd_gru.h" nogil:
         void (*before)(int64_t rows, int64_t width, void* a, const void* h_prev, void* q) noexcept nogil
         void (*before_n)(int64_t rows, int64_t width, void* a, const void* h_prev, void* h) noexcept nogil
         void (*dz)(int64_t n, int64_t width, const void* gates, const void* q, const void* h_prev, const void* dy,
-                   const void* live, int64_t vectors, void* dh, void* d_in, void* d_hidden) noexcept nogil
+                   void* dh, void* d_in, void* d_hidden) noexcept nogil
         void (*dz_r)(int64_t n, const void* gates, const void* h_prev, const void* dq, void* dh,
                      void* d_in) noexcept nogil
 
