@@ -37,7 +37,8 @@ def unchanged(*arrays):
     copies = [(a, a.copy()) for a in arrays if a is not None]
     yield
     for array, copy in copies:
-        np.testing.assert_array_equal(array, copy, err_msg="a kernel wrote to its input")
+        if array.tobytes() != copy.tobytes():  # many times quicker than NumPy's words about it
+            np.testing.assert_array_equal(array, copy, err_msg="a kernel wrote to its input")
 
 
 def cast(case, dtype):
@@ -130,7 +131,7 @@ def lent(size, dtype, offset):
     memory = np.full(offset + size + 16, np.nan, dtype)
     memory[offset + size :] = CANARY
     yield memory[offset : offset + size]
-    np.testing.assert_array_equal(memory[offset + size :], CANARY, err_msg="written past the size asked for")
+    assert (memory[offset + size :] == CANARY).all(), "written past the size asked for"
 
 
 def steps_of(case):
