@@ -88,7 +88,9 @@ def test_gradients(rng, shape, form):
 
     out = run_recurrent(cell, case)
     limit = 6 if shape == "wide" else 24
-    assert_gradients(value, [case[n] for n in names], [out["d" + n] for n in names], names=names, limit=limit, rng=rng)
+    tolerance = 1e-6 if shape == "smallest" else 1e-7  # a single number's gradient may happen to be a small one
+    assert_gradients(value, [case[n] for n in names], [out["d" + n] for n in names], names=names, limit=limit, rng=rng,
+                     tolerance=tolerance)  # fmt: skip
 
 
 def draw_case(data, seed, cell, tops):
@@ -236,7 +238,9 @@ def test_saturated_gates(rng, dtype, form):
     out = run_recurrent(cell, cast(case, dtype))
     for key, value in out.items():
         assert np.isfinite(value).all(), key
-    assert_agrees(out, written_out(cell, case), dtype)
+    for key, expected in written_out(cell, case).items():
+        # A sum of 200 is right to 2e-5 in float32.
+        assert_close(out[key], expected, 1e-12 if dtype == "float64" else 1e-4, name=key)
 
 
 @every_form
