@@ -48,6 +48,11 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "return (D * T * B * 6 * H if training else 0), 1",
     ): "the same",
     (
+        "lstm_peephole",
+        "c_prev, h_prev = np.zeros((2, T, B, H), dtype=x.dtype)",
+        "h_prev, c_prev = np.zeros((2, T, B, H), dtype=x.dtype)",
+    ): "two arrays of zeros, whichever is which",
+    (
         "random",
         'raw = np.asarray(generator.random_raw((out.size + 1) // 2), dtype="<u8")',
         'raw = np.asarray(generator.random_raw((out.size + 2) // 2), dtype="<u8")',
