@@ -2,18 +2,30 @@
 #
 # Of a small cell all gates of an example fit into the registers: one leaf then does its whole step, with each gate
 # padded to whole vectors. Otherwise a step is a product of the batch's states with dense weights, and then activations.
-# The smallest cell's leaf also makes the input's part of the next step; elsewhere this is a product over some steps.
+# This leaf also makes a share of the input's part of the steps that follow; elsewhere this is a product over some steps.
 # With lengths each step is made for the first rows alone, of the examples that reach it.
 
 cdef enum:
     PADDING_PAYS = 4  # steps of all examples from which on a copy of the weights, each gate padded, is worth it
+    WIDE_PADDING_PAYS = 20  # the same of more than two vectors of units
     TOGETHER = 8  # examples from which on the input's part of z is made step by step, for all of them together
     AHEAD = 32768  # elements of z made ahead of their steps where there are fewer; more would push the weights aside
 
 
 cdef inline bint whole_step(shape_t* s) noexcept nogil:
-    """Whether one leaf does the step of an example; a few steps are not worth padding the weights for it."""
-    return s.H <= 2 * s.VL and (s.H % s.VL == 0 or s.B * s.T >= PADDING_PAYS)
+    """Whether one leaf does the step of an example; a few steps are not worth padding the weights for it.
+
+    Where the weights do not stay in the first cache, every further example and every padded column fetches them anew.
+    """
+    cdef int64_t spare = up(s.H, s.VL) - s.H
+    if s.H <= 2 * s.VL:
+        return spare == 0 or s.B * s.T >= PADDING_PAYS
+    return s.B == 1 and s.H <= s.row_units and (spare == 0 or (8 * spare <= s.H and s.T >= WIDE_PADDING_PAYS))
+
+
+cdef inline int64_t ahead_steps(shape_t* s) noexcept nogil:
+    """Steps of whose input's part the leaf makes a share, beside each step."""
+    return 1 if s.H <= s.VL else s.ahead_rows
 
 
 cdef inline int64_t gate_stride(shape_t* s) noexcept nogil:
@@ -40,7 +52,7 @@ cdef int64_t saved_rows(shape_t* s) noexcept nogil:
 cdef int64_t scratch_rows(shape_t* s) noexcept nogil:
     """Enough for either pass; every piece is rounded up to a line of the cache."""
     cdef int64_t width = up(s.H, s.VL), pieces = 64 * 16
-    cdef int64_t forward = s.B * (6 * width + 4 * width * (1 + max(<int64_t>2, steps_ahead(s))) + s.I)
+    cdef int64_t forward = s.B * (6 * width + 4 * width * (1 + max(2 * ahead_steps(s), steps_ahead(s))) + s.I)
     cdef int64_t backward = 4 * s.H * (width + s.I) + s.B * (s.T * 4 * s.H + 4 * s.H + 4 * width)
     if whole_step(s):
         forward += (s.I + s.H + 1) * 4 * width
@@ -65,12 +77,89 @@ cdef void forward_rows(const leaf_t* L, shape_t* s, args_t* a, floating* _) noex
         clear_padding(s, lengths, s.B, y, s.D * s.H)
 
 
+cdef struct stretch_t:
+    # The steps whose input's part of z is there: positions begin .. end, in time from ``first`` on.
+    int64_t begin, end, first
+    void* z
+    # Of whole steps, the stretch after it too: ``made`` rows of the batch make a share of its part with each step.
+    int64_t next        # the first of its steps in time
+    void* z_next
+    int64_t made
+    int64_t each, rest  # terms of a share, and how many shares have one more
+    ahead_t share
+
+
+cdef void input_rows(shape_t* s, const int64_t* order, int64_t row, int64_t steps, const stretch_t* stretch,
+                     const floating* x, const floating* w_ih, const floating* bias, int64_t N) noexcept nogil:
+    """z = x w_ih + bias for the rows from ``row`` on that reach these steps."""
+    cdef int64_t i, own
+    for i in range(row, s.B):
+        own = min(stretch.end - stretch.begin, row_steps(s, order, i, steps) - stretch.first)
+        if own > 0:
+            product(own, N, s.I, x + (example_of(order, i) * s.T + stretch.first) * s.I, s.I, 1, w_ih, N, bias,
+                    <floating*>stretch.z + i * N, s.B * N, False)
+
+
+cdef inline void advance(stretch_t* stretch, int64_t d, int64_t steps, int64_t n) noexcept nogil:
+    """Go on to the next n steps."""
+    stretch.begin, stretch.end = stretch.end, min(stretch.end + n, steps)
+    stretch.first = stretch.begin if d == 0 else steps - stretch.end
+
+
+cdef void next_steps(shape_t* s, const int64_t* order, int64_t d, int64_t steps, int64_t live, const floating* x,
+                     const floating* w_ih, const floating* bias, int64_t N, floating* z, bint kept, floating* gathered,
+                     stretch_t* stretch) noexcept nogil:
+    """Make the input's part of the next stretch: of some steps one example after the other, or of one step for all."""
+    cdef int64_t i
+    advance(stretch, d, steps, steps_ahead(s))
+    stretch.z = z + stretch.first * s.B * N if kept else z
+    if s.B < TOGETHER:
+        input_rows(s, order, 0, steps, stretch, x, w_ih, bias, N)
+    elif order == NULL:
+        product(s.B, N, s.I, x + stretch.first * s.I, s.T * s.I, 1, w_ih, N, bias, <floating*>stretch.z, N, False)
+    else:
+        for i in range(live):
+            memcpy(gathered + i * s.I, x + (order[i] * s.T + stretch.first) * s.I, s.I * sizeof(floating))
+        product(live, N, s.I, gathered, s.I, 1, w_ih, N, bias, <floating*>stretch.z, N, False)
+
+
+cdef void next_whole_steps(shape_t* s, const int64_t* order, int64_t d, int64_t steps, int64_t live, const floating* x,
+                           const floating* w_ih, const floating* bias, int64_t N, floating* z, bint kept,
+                           stretch_t* stretch) noexcept nogil:
+    """The same for whole steps. All stretches but the first are of equal length, and the steps before them have made
+    their part, but for rows that had not begun then."""
+    cdef int64_t chunk = ahead_steps(s), n
+    advance(stretch, d, steps, chunk if stretch.end > 0 else (steps - 1) % chunk + 1)
+    stretch.next = stretch.end if d == 0 else stretch.first - chunk
+    if kept:
+        stretch.z, stretch.z_next = z + stretch.first * s.B * N, z + stretch.next * s.B * N
+    else:  # two places in turn
+        stretch.z = stretch.z_next
+        stretch.z_next = z + chunk * s.B * N if stretch.z == <void*>z else z
+    if stretch.made < s.B:
+        input_rows(s, order, stretch.made, steps, stretch, x, w_ih, bias, N)
+    stretch.made = live if stretch.end < steps else 0
+    if stretch.begin <= chunk:  # the first and the second: the others are as long
+        n = stretch.end - stretch.begin
+        stretch.each, stretch.rest = N // s.VL * s.I // n, N // s.VL * s.I % n
+    stretch.share.column = stretch.share.term = stretch.share.terms = 0
+
+
+cdef inline void next_share(shape_t* s, stretch_t* stretch, int64_t position) noexcept nogil:
+    """What the step at this position makes of the next stretch."""
+    cdef ahead_t* share = &stretch.share
+    share.term += share.terms
+    while share.term >= s.I:
+        share.term -= s.I
+        share.column += s.VL
+    share.terms = stretch.each + (position - stretch.begin < stretch.rest)
+
+
 cdef void forward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t steps,
                                  const int64_t* order, floating* saved, floating* free) noexcept nogil:
     cdef int64_t B = s.B, T = s.T, I = s.I, H = s.H, width = up(H, s.VL), N = 4 * gate_stride(s), size = B * width
-    cdef int64_t position, t, next_t, i, taken, own, low, live, first = 0, ahead = steps_ahead(s)
-    cdef int64_t slots = T if saved != NULL else 2
-    cdef bint whole = whole_step(s), repeated = a.t[F_X].repeated, inside = whole and H <= s.VL and not repeated
+    cdef int64_t position, t, i, live, slots = T if saved != NULL else 2
+    cdef bint whole = whole_step(s), repeated = a.t[F_X].repeated, kept = saved != NULL
     cdef const floating* x = <floating*>a.t[F_X].data
     cdef const floating* w_ih = <floating*>a.t[F_W_IH + 3 * d].data
     cdef const floating* w_hh = <floating*>a.t[F_W_HH + 3 * d].data
@@ -80,17 +169,19 @@ cdef void forward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t
     cdef floating* c_first = take(&free, size)
     cdef floating* once = take(&free, B * N)
     cdef floating* gathered = take(&free, B * I)
-    cdef floating* z = saved if saved != NULL else take(&free, max(<int64_t>2, ahead) * B * N)
-    cdef floating* cs = saved + up(T * B * N, 16) if saved != NULL else take(&free, slots * size)
-    cdef floating* hs = cs + slots * size if saved != NULL else take(&free, slots * size)
-    cdef const floating* x_next
+    cdef floating* z = saved if kept else take(&free, max(2 * ahead_steps(s), steps_ahead(s)) * B * N)
+    cdef floating* cs = saved + up(T * B * N, 16) if kept else take(&free, slots * size)
+    cdef floating* hs = cs + slots * size if kept else take(&free, slots * size)
     cdef floating* z_t
-    cdef floating* z_next = NULL
     cdef floating* h_new
     cdef floating* c_new
     cdef const floating* h = h_first
     cdef const floating* c = c_first
     cdef bint still = a.t[F_H0].data == NULL  # h is 0, its product absent
+    cdef bint in_y = B == 1 and s.D == 1 and width == H and y != NULL and not kept  # the states stand in y as in hs
+    cdef stretch_t stretch
+    memset(&stretch, 0, sizeof(stretch))
+    stretch.z_next = z
     if whole and width != H:
         w_ih = pad_gates(w_ih, I, H, width, &free)
         w_hh = pad_gates(w_hh, H, H, width, &free)
@@ -99,34 +190,23 @@ cdef void forward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t
     rows_in(s, order, <floating*>a.t[F_C0].data, d, width, c_first)
     if repeated:
         product(B, N, I, x, I, 1, w_ih, N, bias, once, N, False)
+    stretch.share.w, stretch.share.bias, stretch.share.inputs = w_ih, bias, I
+    stretch.share.x_row, stretch.share.z_row = I, B * N
     for position in range(steps):
         t = position if d == 0 else steps - 1 - position
-        next_t = t + 1 if d == 0 else t - 1
         live = live_rows(s, order, t)
-        h_new = hs + (t if saved != NULL else position % 2) * size
-        c_new = cs + (t if saved != NULL else position % 2) * size
-        if inside:
-            z_t, z_next = z + (position % 2) * B * N, z + (1 - position % 2) * B * N
-            if saved != NULL:
-                z_t, z_next = z + t * B * N, z + next_t * B * N
+        h_new = y + t * H if in_y else hs + (t if kept else position % 2) * size
+        c_new = cs + (t if kept else position % 2) * size
+        if repeated:
+            z_t = z + (t * B * N if kept else 0)
         else:
-            if position % ahead == 0 and not repeated:
-                taken = min(ahead, steps - position)
-                low = t if d == 0 else t - taken + 1
-                first = 0 if saved != NULL else low
-                if B >= TOGETHER and order != NULL:
-                    for i in range(live):
-                        memcpy(gathered + i * I, x + (order[i] * T + t) * I, I * sizeof(floating))
-                    product(live, N, I, gathered, I, 1, w_ih, N, bias, z + (t - first) * B * N, N, False)
-                elif B >= TOGETHER:
-                    product(B, N, I, x + t * I, T * I, 1, w_ih, N, bias, z + (t - first) * B * N, N, False)
-                else:
-                    for i in range(B):
-                        own = min(taken, row_steps(s, order, i, steps) - low)
-                        if own > 0:
-                            product(own, N, I, x + (example_of(order, i) * T + low) * I, I, 1, w_ih, N, bias,
-                                    z + ((low - first) * B + i) * N, B * N, False)
-            z_t = z + ((t - first) * B * N if not repeated or saved != NULL else 0)
+            if position == stretch.end and whole:
+                next_whole_steps(s, order, d, steps, live, x, w_ih, bias, N, z, kept, &stretch)
+            elif position == stretch.end:
+                next_steps(s, order, d, steps, live, x, w_ih, bias, N, z, kept, gathered, &stretch)
+            if stretch.made > 0:
+                next_share(s, &stretch, position)
+            z_t = <floating*>stretch.z + (t - stretch.first) * B * N
         if repeated and order == NULL:
             memcpy(z_t, once, B * N * sizeof(floating))
         elif repeated:
@@ -134,11 +214,11 @@ cdef void forward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t
                 memcpy(z_t + i * N, once + order[i] * N, N * sizeof(floating))
         if whole:
             for i in range(live):
-                if inside and (position == 0 or (d == 1 and row_steps(s, order, i, steps) == t + 1)):  # its first step
-                    product(1, N, I, x + (example_of(order, i) * T + t) * I, I, 1, w_ih, N, bias, z_t + i * N, N, False)
-                x_next = x + (example_of(order, i) * T + next_t) * I if inside and position + 1 < steps else NULL
-                L.lstm_row_step(I, x_next, w_ih, bias, z_next + i * N, 0 if still else H, width, h + i * width, w_hh,
-                                z_t + i * N, c + i * width, c_new + i * width, h_new + i * width)
+                if i < stretch.made:
+                    stretch.share.x = x + (example_of(order, i) * T + stretch.next) * I
+                    stretch.share.z = <floating*>stretch.z_next + i * N
+                L.lstm_row_step(0 if still else H, width, position & 1, h + i * width, w_hh, z_t + i * N, c + i * width,
+                                c_new + i * width, h_new + i * width, &stretch.share if i < stretch.made else NULL)
         else:
             if not still:
                 recur(L, live, N, H, h, width, w_hh, z_t, N, position & 1)
@@ -148,7 +228,7 @@ cdef void forward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t
             memcpy(c_new + live * width, c + live * width, (B - live) * width * sizeof(floating))
         still = False
         h, c = h_new, c_new
-        if y != NULL:
+        if y != NULL and not in_y:
             for i in range(live):
                 memcpy(y + ((example_of(order, i) * T + t) * s.D + d) * H, h + i * width, H * sizeof(floating))
     rows_out(s, order, h, d, width, <floating*>a.t[F_H_N].data)

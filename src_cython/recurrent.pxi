@@ -7,6 +7,7 @@ cdef struct shape_t:
     int64_t B, T, I, H, D
     int64_t VL        # lanes of a vector
     int64_t group     # rows in a group of a product's matrix
+    int64_t row_units, ahead_rows  # of the leaf that takes a whole step of one example, see simd.h
     int64_t x_rows, h_rows, z_rows  # rows of lanes from one step to the next: I, D H, GATES H, or one more
 
 
@@ -17,7 +18,7 @@ cdef inline int64_t apart(int64_t rows) noexcept nogil:
 
 
 cdef void complete(shape_t* s, const leaf_t* L) noexcept nogil:
-    s.VL, s.group = L.VL, L.PRODUCT_GROUP
+    s.VL, s.group, s.row_units, s.ahead_rows = L.VL, L.PRODUCT_GROUP, L.ROW_UNITS, L.AHEAD_ROWS
     s.x_rows, s.h_rows, s.z_rows = apart(s.I), apart(s.D * s.H), apart(GATES * s.H)
 
 

@@ -10,6 +10,15 @@
 
 #include <stdint.h>
 
+/* Terms of z = x w + bias for AHEAD_ROWS rows of x: so many from ``term`` of the vector of columns at ``column`` on,
+ * then those of the next vector. Where a gate is one vector wide, one row of x is meant and all of its terms. */
+typedef struct ahead_t {
+    const void *x, *w, *bias;
+    void *z;
+    int64_t inputs, x_row, z_row; /* terms of a column; from one row to the next */
+    int64_t column, term, terms;
+} ahead_t;
+
 typedef struct leaf_t {
     const char *level;
     int64_t VL; /* lanes of a vector */
@@ -66,9 +75,10 @@ typedef struct leaf_t {
     /* The LSTM on rows, simd_rows.h. */
     void (*lstm_rows)(int64_t rows, int64_t H, int64_t stride, int64_t width, void *z, const void *c_prev, void *c,
                       void *h);
-    void (*lstm_row_step)(int64_t inputs, const void *x, const void *w_ih, const void *bias, void *z_next, int64_t H,
-                          int64_t width, const void *h, const void *w_hh, void *z, const void *c_prev, void *c,
-                          void *h_new);
+    int64_t ROW_UNITS;  /* units of the largest cell that lstm_row_step takes */
+    int64_t AHEAD_ROWS;
+    void (*lstm_row_step)(int64_t H, int64_t width, int back, const void *h, const void *w_hh, void *z,
+                          const void *c_prev, void *c, void *h_new, const ahead_t *ahead);
     void (*lstm_rows_dz)(int64_t H, int64_t stride, const void *gates, const void *c_prev, const void *h,
                          const void *dy, void *dh, void *dc, void *dz);
 

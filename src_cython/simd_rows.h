@@ -38,68 +38,202 @@ static void FN(leaf_lstm_rows)(int64_t rows, int64_t H, int64_t stride, int64_t 
     }
 }
 
-/* sums[gate] += x[from .. to) w[from .. to), w (., 4, vectors of units) */
-INLINE void FN(row_products)(int vectors, int64_t from, int64_t to, const REAL *x, const REAL *w, vec sums[4][2])
+/* sums += factor w, as many vectors as the gates of a step have */
+INLINE void FN(row_term)(int vectors, REAL factor, const REAL *w, vec *sums)
 {
-    int g, j;
-    for (w += from * 4 * vectors * VL; from < to; from++, w += 4 * vectors * VL) {
-        vec factor = v_all(x[from]);
-        UNROLL for (g = 0; g < 4; g++)
-            UNROLL for (j = 0; j < vectors; j++)
-                sums[g][j] = v_fma(factor, v_load(w + (g * vectors + j) * VL), sums[g][j]);
-    }
+    int j;
+    UNROLL for (j = 0; j < 4 * vectors; j++)
+        sums[j] = v_fma(v_all(factor), v_load(w + j * VL), sums[j]);
 }
 
-INLINE void FN(row_step)(int vectors, int64_t I_, const REAL *x, const REAL *w_ih, const REAL *bias, REAL *z_next,
-                         int64_t H, const REAL *h, const REAL *w_hh, REAL *z, const REAL *c_prev, REAL *c, REAL *h_new)
+/* A step of the smallest cell, which makes the input's part of the next step as it does its own. */
+INLINE void FN(row_terms_small)(int64_t n, const REAL *x, const REAL *w, vec *sums)
+{
+    int j;
+    for (; n >= 4; n -= 4, x += 4, w += 16 * VL)
+        UNROLL for (j = 0; j < 4; j++)
+            FN(row_term)(1, x[j], w + j * 4 * VL, sums);
+    for (; n > 0; n--, x++, w += 4 * VL)
+        FN(row_term)(1, *x, w, sums);
+}
+
+INLINE void FN(row_step_small)(int64_t H, const REAL *h, const REAL *w, REAL *z, const REAL *c_prev, REAL *c,
+                               REAL *h_new, const ahead_t *ahead)
+{
+    const REAL *x = ahead ? ahead->x : NULL, *w_ih = ahead ? ahead->w : NULL;
+    const int64_t inputs = ahead ? ahead->inputs : 0, half = inputs / 2;
+    vec sums[4], next[4], i, f, g, o, above, below;
+    int j;
+    UNROLL for (j = 0; j < 4; j++) {
+        sums[j] = v_load(z + j * VL);
+        next[j] = ahead ? v_load((const REAL *)ahead->bias + j * VL) : v_all(0);
+    }
+    FN(row_terms_small)(H, h, w, sums);
+    i = v_sigmoid_of_log2(sums[0] * -LOG2_E);
+    f = v_sigmoid_of_log2(sums[1] * -LOG2_E);
+    g = v_tanh_of_log2(sums[2] * (2 * LOG2_E));
+    v_store(c, v_fma(f, v_load(c_prev), i * g));
+    v_store(z, i);
+    v_store(z + VL, f);
+    v_store(z + 2 * VL, g);
+    v_store(z + 3 * VL, sums[3]);
+    FN(row_terms_small)(half, x, w_ih, next);
+    o = v_sigmoid_of_log2(v_load(z + 3 * VL) * -LOG2_E);
+    above = v_tanh_of_log2_parts(v_load(c) * (2 * LOG2_E), &below);
+    v_store(z + 3 * VL, o);
+    v_store(h_new, v_quotient(o * above, below));
+    FN(row_terms_small)(inputs - half, x + half, w_ih + half * 4 * VL, next);
+    if (ahead)
+        UNROLL for (j = 0; j < 4; j++)
+            v_store((REAL *)ahead->z + j * VL, next[j]);
+}
+
+/* Of a larger cell: a vector of columns of the input's part of TILE_ROWS steps to come, in the making. Of each row of x
+ * the next term, at the next row of w. One pointer serves three rows: a processor adds once or twice their distance to
+ * it in the instruction itself, and has not got registers for all distances. */
+typedef struct {
+    const REAL *x[(TILE_ROWS + 2) / 3], *w;
+    int64_t x_row;
+    vec sums[TILE_ROWS];
+} FN(ahead_sums);
+
+INLINE void FN(ahead_term)(int vectors, FN(ahead_sums) * next)
+{
+    vec right = v_load(next->w);
+    int row;
+    UNROLL for (row = 0; row < TILE_ROWS; row++)
+        next->sums[row] = v_fma(v_all(next->x[row / 3][row % 3 * next->x_row]), right, next->sums[row]);
+    UNROLL for (row = 0; row < TILE_ROWS; row += 3)
+        next->x[row / 3]++;
+    next->w += 4 * vectors * VL;
+}
+
+#define WOVEN(vectors) (8 * (vectors)) /* terms that row_gates makes, where it makes any */
+
+/* The gates and the new state of the sums. With ``woven``, terms of ``next`` stand between the activations, whose chains
+ * would otherwise fill the processor's queues with instructions that wait for each other. */
+INLINE void FN(row_gates)(int vectors, int woven, const vec *sums, REAL *z, const REAL *c_prev, REAL *c, REAL *h_new,
+                          FN(ahead_sums) * next)
 {
     const int width = vectors * VL;
-    vec sums[4][2], next[4][2];
-    int g, j;
-    UNROLL for (g = 0; g < 4; g++)
-        UNROLL for (j = 0; j < vectors; j++) {
-            sums[g][j] = v_load(z + g * width + j * VL);
-            next[g][j] = x ? v_load(bias + g * width + j * VL) : v_all(0);
-        }
-    FN(row_products)(vectors, 0, H, h, w_hh, sums);
+    vec o[ROW_SUMS / 4], state[ROW_SUMS / 4];
+    int j;
+#define TERM                               \
+    do {                                   \
+        if (woven)                         \
+            FN(ahead_term)(vectors, next); \
+    } while (0)
     UNROLL for (j = 0; j < vectors; j++) {
-        vec i = v_sigmoid_of_log2(sums[0][j] * -LOG2_E), f = v_sigmoid_of_log2(sums[1][j] * -LOG2_E);
-        vec G = v_tanh_of_log2(sums[2][j] * (2 * LOG2_E));
-        v_store(c + j * VL, v_fma(f, v_load(c_prev + j * VL), i * G));
+        vec i, f, g;
+        i = v_sigmoid_of_log2(sums[j] * -LOG2_E);
+        TERM;
+        f = v_sigmoid_of_log2(sums[vectors + j] * -LOG2_E);
+        TERM;
+        g = v_tanh_of_log2(sums[2 * vectors + j] * (2 * LOG2_E));
+        TERM;
+        o[j] = v_sigmoid_of_log2(sums[3 * vectors + j] * -LOG2_E);
+        TERM;
+        state[j] = v_fma(f, v_load(c_prev + j * VL), i * g);
+        v_store(c + j * VL, state[j]);
         v_store(z + j * VL, i);
         v_store(z + width + j * VL, f);
-        v_store(z + 2 * width + j * VL, G);
-        v_store(z + 3 * width + j * VL, sums[3][j]);
+        v_store(z + 2 * width + j * VL, g);
+        v_store(z + 3 * width + j * VL, o[j]);
     }
-    if (x)
-        FN(row_products)(vectors, 0, I_ / 2, x, w_ih, next);
     UNROLL for (j = 0; j < vectors; j++) {
-        vec o = v_sigmoid_of_log2(v_load(z + 3 * width + j * VL) * -LOG2_E);
-        vec below, above = v_tanh_of_log2_parts(v_load(c + j * VL) * (2 * LOG2_E), &below);
-        v_store(z + 3 * width + j * VL, o);
-        v_store(h_new + j * VL, v_quotient(o * above, below));
+        vec below, above = v_tanh_of_log2_parts(state[j] * (2 * LOG2_E), &below);
+        TERM;
+        TERM;
+        v_store(h_new + j * VL, v_quotient(o[j] * above, below));
+        TERM;
+        TERM;
     }
-    if (x) {
-        FN(row_products)(vectors, I_ / 2, I_, x, w_ih, next);
-        UNROLL for (g = 0; g < 4; g++)
-            UNROLL for (j = 0; j < vectors; j++)
-                v_store(z_next + g * width + j * VL, next[g][j]);
+#undef TERM
+}
+
+INLINE void FN(row_step)(int vectors, int64_t H, int back, const REAL *h, const REAL *w, REAL *z, const REAL *c_prev,
+                         REAL *c, REAL *h_new, const ahead_t *ahead)
+{
+    const int64_t width = vectors * VL, from_row = back ? -4 * width : 4 * width, from_h = back ? -1 : 1;
+    int64_t left = H, terms = 0, todo = 0, column = 0, k = 0, beside;
+    FN(ahead_sums) next = {{NULL}, NULL, 0, {v_all(0)}};
+    REAL *z_next = NULL;
+    vec sums[ROW_SUMS];
+    int j;
+    if (back) {
+        h += H - 1;
+        w += (H - 1) * 4 * width;
+    }
+    UNROLL for (j = 0; j < 4 * vectors; j++)
+        sums[j] = v_load(z + j * VL);
+    if (ahead) {
+        column = ahead->column;
+        k = ahead->term;
+        todo = ahead->terms;
+        next.x_row = ahead->x_row;
+    }
+    while (todo > 0) {
+        terms = ahead->inputs - k < todo ? ahead->inputs - k : todo;
+        todo -= terms;
+        UNROLL for (j = 0; j < TILE_ROWS; j += 3)
+            next.x[j / 3] = (const REAL *)ahead->x + j * next.x_row + k;
+        next.w = (const REAL *)ahead->w + k * 4 * width + column;
+        z_next = (REAL *)ahead->z + column;
+        UNROLL for (j = 0; j < TILE_ROWS; j++)
+            next.sums[j] = v_load(k ? z_next + j * ahead->z_row : (const REAL *)ahead->bias + column);
+        /* Wide cells wait for their weights, the others for their activations. */
+        beside = todo == 0 && vectors == 2 ? terms - WOVEN(vectors) : terms;
+        for (; beside >= 2 && left > 0; left--, beside -= 2, terms -= 2) {
+            FN(row_term)(vectors, *h, w, sums);
+            h += from_h;
+            w += from_row;
+            FN(ahead_term)(vectors, &next);
+            FN(ahead_term)(vectors, &next);
+        }
+        if (todo == 0)
+            break;
+        for (; terms > 0; terms--)
+            FN(ahead_term)(vectors, &next);
+        UNROLL for (j = 0; j < TILE_ROWS; j++)
+            v_store(z_next + j * ahead->z_row, next.sums[j]);
+        column += VL;
+        k = 0;
+    }
+    for (; left > 0; left--, h += from_h, w += from_row)
+        FN(row_term)(vectors, *h, w, sums);
+    if (vectors == 2 && terms >= WOVEN(vectors)) {
+        FN(row_gates)(vectors, 1, sums, z, c_prev, c, h_new, &next);
+        terms -= WOVEN(vectors);
+    } else
+        FN(row_gates)(vectors, 0, sums, z, c_prev, c, h_new, &next);
+    if (z_next) {
+        for (; terms > 0; terms--)
+            FN(ahead_term)(vectors, &next);
+        UNROLL for (j = 0; j < TILE_ROWS; j++)
+            v_store(z_next + j * ahead->z_row, next.sums[j]);
     }
 }
 
-/* One step of one example with all its gates in registers: width is VL or 2 VL, the gates' stride and the weights' too.
- * z, the input's part, becomes the gates; z_next = x w_ih + bias, unless x is NULL, is the part of the step after this:
- * products that wait for nothing, done while the activations wait for each other. c may be c_prev, h_new may be h. */
-static void FN(leaf_lstm_row_step)(int64_t I_, const void *x, const void *w_ih, const void *bias, void *z_next,
-                                   int64_t H, int64_t width, const void *h, const void *w_hh, void *z,
-                                   const void *c_prev, void *c, void *h_new)
+/* One step of one example with all its gates in registers: width is up to ROW_UNITS, the gates' stride and the weights'
+ * too; ``back`` takes the weights' rows from the last on. z, the input's part, becomes the gates; c may be c_prev,
+ * h_new may be h. ``ahead``, unless NULL, is a share of the input's part of steps to come: products that wait for
+ * nothing, made while the weights are fetched and the activations wait for each other. */
+static void FN(leaf_lstm_row_step)(int64_t H, int64_t width, int back, const void *h, const void *w_hh, void *z,
+                                   const void *c_prev, void *c, void *h_new, const ahead_t *ahead)
 {
     if (width == VL)
-        FN(row_step)(1, I_, x, w_ih, bias, z_next, H, h, w_hh, z, c_prev, c, h_new);
+        FN(row_step_small)(H, h, w_hh, z, c_prev, c, h_new, ahead);
+    else if (width == 2 * VL)
+        FN(row_step)(2, H, back, h, w_hh, z, c_prev, c, h_new, ahead);
+#if ROW_SUMS >= 16
+    else if (width == 3 * VL)
+        FN(row_step)(3, H, back, h, w_hh, z, c_prev, c, h_new, ahead);
     else
-        FN(row_step)(2, I_, x, w_ih, bias, z_next, H, h, w_hh, z, c_prev, c, h_new);
+        FN(row_step)(4, H, back, h, w_hh, z, c_prev, c, h_new, ahead);
+#endif
 }
 
+#undef WOVEN
 #undef LOG2_E
 
 /* One example, one step: dz (4, H) from gates (4, stride), c_prev, h, dh and dy (H, or NULL); dc becomes that of the

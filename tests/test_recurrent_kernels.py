@@ -65,7 +65,7 @@ def test_parity(shape, dtype, form):
     check(*make(form, dtype, 3, *shape, initial=False, repeated=True))
 
 
-LARGE = [(1, 40, 70, 96, 1), (3, 9, 48, 64, 2), (20, 20, 48, 64, 1), (1, 700, 60, 50, 2), (1, 300, 3, 5, 2),
+LARGE = [(1, 40, 70, 96, 1), (3, 9, 48, 64, 2), (20, 20, 48, 64, 1), (1, 350, 60, 50, 2), (1, 300, 3, 5, 2),
          (2, 129, 4, 16, 1), (20, 140, 3, 5, 1), (37, 70, 20, 30, 2)]  # fmt: skip
 
 
@@ -85,6 +85,28 @@ def test_large_layers_and_several_stretches_of_steps(shape, lengths, dtype, form
     added = compiled(cell, case, added_to={name: trained[name] for name in CELLS[cell].gradients if name in trained})
     for name, value in trained.items():
         assert_parity(added[name], value * (2 if name in CELLS[cell].gradients else 1), name=name)
+
+
+# Cells of one to four vectors of units at every CPU level, with fewer and with more terms of x than of h.
+AHEAD = [
+    (1, 9, 5, 20, 2), (1, 16, 1, 3, 2), (1, 17, 33, 32, 2), (1, 23, 3, 48, 2), (1, 20, 64, 64, 1), (1, 26, 90, 60, 2),
+    (2, 12, 70, 30, 1), (3, 19, 7, 24, 2), (4, 21, 2, 6, 2), (9, 11, 3, 32, 2), (5, 18, 40, 14, 2),
+]  # fmt: skip
+
+
+@every_loop
+@every_dtype
+@pytest.mark.parametrize("shape", AHEAD, ids=str)
+def test_steps_that_make_the_input_part_of_later_ones(shape, dtype, form):
+    """Of a small LSTM the steps of one stretch multiply the x of the next one, sequences begin and end within both."""
+    B, T = shape[:2]
+    even = np.arange(1, B + 1) * T // B  # in the reverse direction these begin one after another
+    for seed, lengths in enumerate((None, even, even[::-1] // 2, np.full(B, T - 1))):
+        cell, case = make(form, dtype, seed, *shape, lengths=lengths, initial=seed % 2 == 0, scale=0.5)
+        check(cell, case)
+        trained = compiled(cell, case)
+        predicted = compiled(cell, case, training=False)
+        assert_parity(predicted, {name: trained[name] for name in predicted})
 
 
 @every_loop

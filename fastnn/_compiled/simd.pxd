@@ -3,6 +3,13 @@
 from libc.stdint cimport int64_t
 
 cdef extern from "simd.h" nogil:
+    ctypedef struct ahead_t:
+        const void* x
+        const void* w
+        const void* bias
+        void* z
+        int64_t inputs, x_row, z_row, column, term, terms
+
     ctypedef struct leaf_t:
         const char* level
         int64_t VL
@@ -50,9 +57,10 @@ cdef extern from "simd.h" nogil:
                         const void* dh, const void* dy, void* dc, void* dz) noexcept nogil
         void (*lstm_rows)(int64_t rows, int64_t H, int64_t stride, int64_t width, void* z, const void* c_prev, void* c,
                           void* h) noexcept nogil
-        void (*lstm_row_step)(int64_t inputs, const void* x, const void* w_ih, const void* bias, void* z_next,
-                              int64_t H, int64_t width, const void* h, const void* w_hh, void* z, const void* c_prev,
-                              void* c, void* h_new) noexcept nogil
+        int64_t ROW_UNITS
+        int64_t AHEAD_ROWS
+        void (*lstm_row_step)(int64_t H, int64_t width, bint back, const void* h, const void* w_hh, void* z,
+                              const void* c_prev, void* c, void* h_new, const ahead_t* ahead) noexcept nogil
         void (*lstm_rows_dz)(int64_t H, int64_t stride, const void* gates, const void* c_prev, const void* h,
                              const void* dy, void* dh, void* dc, void* dz) noexcept nogil
         int64_t (*argmax)(const void* x, int64_t n) noexcept nogil
