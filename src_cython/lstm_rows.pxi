@@ -138,7 +138,7 @@ cdef void next_whole_steps(shape_t* s, const int64_t* order, int64_t d, int64_t 
         stretch.z_next = z + chunk * s.B * N if stretch.z == <void*>z else z
     if stretch.made < s.B:
         input_rows(s, order, stretch.made, steps, stretch, x, w_ih, bias, N)
-    stretch.made = live if stretch.end < steps else 0
+    stretch.made = live if stretch.end < steps and s.I > 0 else 0  # of no features there are no shares
     if stretch.begin <= chunk:  # the first and the second: the others are as long
         n = stretch.end - stretch.begin
         stretch.each, stretch.rest = N // s.VL * s.I // n, N // s.VL * s.I % n

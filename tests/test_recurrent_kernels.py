@@ -216,6 +216,16 @@ def test_nothing_to_do(B, T, repeated, dtype, form):
 
 
 @every_loop
+@pytest.mark.parametrize(("B", "H"), [(1, 12), (1, 48), (3, 9), (20, 6)])
+def test_no_features(B, H, form):
+    """Nothing comes in but the bias, which a caller of the Cython functions may ask for."""
+    for lengths, repeated in ((None, False), (True, False), (None, True)):
+        cell, case = make(form, "float32", 19, B, 5, 1, H, 2, lengths=lengths, repeated=repeated)
+        case |= {"x": case["x"][..., :0], "w_ih": case["w_ih"][:0], "w_ih_r": case["w_ih_r"][:0]}
+        check(cell, case)
+
+
+@every_loop
 @pytest.mark.parametrize("B", [1, 3, 20, 48])
 def test_all_sequences_empty(B, form):
     check(*make(form, "float32", 8, B, 4, 3, 5, 2, lengths=np.zeros(B, np.int64)))
