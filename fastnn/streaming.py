@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,9 @@ class Stream(_backend.Stepper):
             self._programs.clear()
         program = self._program(1)
         self._carry = [np.zeros(program.carry_bytes, np.uint8) for _ in range(2)]
+        # Sizes in bytes are rounded up: states of other shapes can be as long.
+        shapes = repr((self._net.dtype, [shape for _, shape in program.carried]))
+        self._mark = np.frombuffer(zlib.crc32(shapes.encode()).to_bytes(4, "little"), np.uint8)
         places = iter(program.carried)
         for op in carriers(self._graph):
             for number in range(len(op.final_states)):
@@ -100,7 +104,7 @@ class Stream(_backend.Stepper):
     def state(self) -> np.ndarray:
         """A copy of all recurrent states, for :meth:`restore`."""
         self.settle()
-        return self._carry[0].copy()
+        return np.concatenate([self._carry[0], self._mark])
 
     def restore(self, state: np.ndarray) -> None:
         """Go back to where :attr:`state` was read.
@@ -115,13 +119,20 @@ class Stream(_backend.Stepper):
         ValueError
             It comes from another model or batch size.
         """
-        if not isinstance(state, np.ndarray) or state.dtype != np.uint8 or state.shape != self._carry[0].shape:
+        size = self._carry[0].size
+        count = size + self._mark.size
+        if not isinstance(state, np.ndarray) or state.dtype != np.uint8 or state.shape != (count,):
             raise ValueError(
-                f"state: expected {self._carry[0].size} bytes as the state of this stream gives them, got "
+                f"state: expected {count} bytes as the state of this stream gives them, got "
                 f"{getattr(state, 'shape', state)!r} of {getattr(state, 'dtype', type(state).__name__)}."
             )
+        if (state[size:] != self._mark).any():
+            raise ValueError(
+                "state: expected the state of a stream of this model with "
+                f"batch_size={self.batch_size}, got that of another model or batch size."
+            )
         self.settle()
-        self._carry[0][...] = state
+        self._carry[0][...] = state[:size]
 
     def settle(self) -> None:
         """Take the states back from the short way, which swaps the two memories at every step."""

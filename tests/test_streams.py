@@ -114,6 +114,13 @@ def test_a_state_is_read_and_restored():
     np.testing.assert_array_equal([step(x[:, t]) for t in range(5, 8)], after)
     with pytest.raises(ValueError, match=r"state: expected \d+ bytes as the state of this stream gives them, got"):
         step.restore(state[:-1])
+    another = fnn.Sequential(fnn.LSTM(3, 4), seed=0).stream().state
+    for other in (net.stream(batch_size=2).state, another):
+        assert other.shape == state.shape  # memory is handed out in blocks
+        with pytest.raises(ValueError, match=r"batch_size=1, got that of another model or batch size"):
+            step.restore(other)
+    step.restore(net.stream().state)
+    np.testing.assert_array_equal(step(x[:, 0]), net.stream()(x[:, 0]))
 
 
 def test_two_streams_of_one_net_do_not_meet():
