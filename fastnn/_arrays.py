@@ -76,7 +76,10 @@ def real_array(x: Any, name: str) -> Array:
             "pad_sequences() makes a batch and its lengths from unequal sequences."
         ) from None
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}.")
+        if array.ndim == 0:
+            raise TypeError(f"{name}: expected an array of real numbers, got {type(x).__name__}.")
+        cure = "; where it holds numbers, astype(float) converts it" if array.dtype.kind in "OSU" else ""
+        raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}{cure}.")
     return array
 
 

@@ -161,7 +161,9 @@ class Model(Trainable):
             groups.setdefault(number, {})[name] = array
         known = {str(k) for k, layer in enumerate(self.layers) if layer.parameters}
         if unknown := sorted(groups.keys() - known):
-            raise KeyError(f"state dict: expected layers {sorted(known, key=int)}, got unknown {unknown}.")
+            layers = any(key.isdigit() for key in groups)
+            cure = "" if layers else "; the dict of one layer alone goes to net.layers[number].load_state_dict()"
+            raise KeyError(f"state dict: expected layers {sorted(known, key=int)}, got unknown {unknown}{cure}.")
         checked = [
             (layer, layer.checked(groups.get(str(k), {}), prefix=f"{k}."))
             for k, layer in enumerate(self.layers)

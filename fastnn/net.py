@@ -21,6 +21,7 @@ from .ops._base import Graph, Parameter
 from .optimizers import Optimizer
 from .program import Program, numbered
 from .seeds import next_seed
+from .states import States
 from .streaming import Stream
 from .structure import CACHED, Structure, each
 from .vectors import Vectors
@@ -34,7 +35,7 @@ DTYPES = ("float32", "float64")
 RUNTIME = frozenset(
     (
         *("_graphs", "_programs", "_lock", "_pending", "in_training", "_entry", "_loop", "_loop_changes"),
-        *("_streams", "_carried", "_carried_batch"),
+        *("_streams", "carried"),
     )
 )
 #: Purposes of programs that have a backward pass.
@@ -80,8 +81,7 @@ class Net(Structure):
         self._loop: Any = None
         self._loop_changes = -1  # Parameter.changes when it was made
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
-        self._carried: list[np.ndarray] = []  # the states of stateful layers, and the memory for the next ones
-        self._carried_batch = 0
+        self.carried = States("reset_states()")
         threads.watch(self)
 
     def choose(
@@ -275,11 +275,11 @@ class Net(Structure):
         ragged = tuple(long is not None for long in lengths)
         program = self.program([array.shape for array in arrays], "predict", ragged=ragged)
         outputs = self._outputs(program)
-        carried = self.carry(program, len(arrays[0]))
+        carried = self.carried.named(program, len(arrays[0]))
         workspace = program.take()
         program.run("forward", {**self._named(arrays, lengths), **outputs, **carried}, workspace)
         program.give(workspace)
-        self.carried_on()
+        self.carried.go_on()
         return list(outputs.values())
 
     def __call__(self, x: Any) -> Any:
@@ -326,11 +326,11 @@ class Net(Structure):
         if self._prepare_loop(program, arrays, longs):
             return self.forward(arrays[0], training=True)
         outputs = self._outputs(program)
-        carried = self.carry(program, len(arrays[0]))
+        carried = self.carried.named(program, len(arrays[0]))
         workspace = self._take_pending(program)
         named = {**self._named(arrays, longs), **outputs, **carried}
         program.run("forward", named, workspace)
-        self.carried_on()
+        self.carried.go_on()
         # The caller may write to what forward returned; a backward pass may still read the output.
         named |= {name: y.copy() for name, y in outputs.items()}
         named["state"] = self.random_state.copy()  # a fit in between draws other masks
@@ -413,33 +413,9 @@ class Net(Structure):
 
     # -- states that go on -----------------------------------------------------------------------------------
 
-    def carry(self, program: Program, batch: int) -> dict[str, np.ndarray]:
-        """The states that stateful layers go on from, and the memory that they leave theirs in; empty without such.
-
-        Raises
-        ------
-        ValueError
-            The batch has another size than the one before.
-        """
-        if not program.carry_bytes:
-            return {}
-        if self._carried and self._carried_batch != batch:
-            raise ValueError(
-                f"stateful: expected batches of {self._carried_batch} sequences, as the one before, got {batch}; their "
-                "states go on from batch to batch until reset_states()."
-            )
-        if not self._carried:
-            self._carried = [np.zeros(program.carry_bytes, np.uint8) for _ in range(2)]
-            self._carried_batch = batch
-        return {"carry_in": self._carried[0], "carry_out": self._carried[1]}
-
-    def carried_on(self) -> None:
-        """Let the next run go on from the states that the last one left."""
-        self._carried.reverse()
-
     def reset_states(self) -> None:
         """Let stateful layers begin new sequences: their states are 0 again, and batches may have another size."""
-        self._carried = []
+        self.carried.reset()
 
     def stream(self, batch_size: int = 1) -> Stream:
         """Begin to run the model step by step: ``step = net.stream()``, then ``y_t = step(x_t)``.

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .data import Data
-from .running import Runner, States, accumulate_gradient, figures, run_batch, stats_of
+from .running import Runner, accumulate_gradient, figures, run_batch, stats_of
+from .states import States
 from .truncation import Chunks
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ import numpy as np
 from ._arrays import plain
 from .data import Data
 from .program import numbered
+from .states import States
 
 if TYPE_CHECKING:
     from .net import Net
@@ -159,34 +160,6 @@ class Runner:
             self.tail.release()
 
 
-class States:
-    """What stateful layers go on from within one pass over the examples, 0 at its start; all in a batch of chunks.
-
-    As :meth:`fastnn.net.Net.carry`, whose states outlive a call and are left alone here.
-    """
-
-    def __init__(self) -> None:
-        self._memory: list[np.ndarray] = []
-        self._batch = 0
-
-    def carry(self, program: Program, batch: int) -> dict[str, np.ndarray]:
-        """Return the memory of a run; empty without stateful layers."""
-        if not program.carry_bytes:
-            return {}
-        if self._memory and self._batch != batch:
-            raise ValueError(
-                f"stateful: expected batches of {self._batch} sequences, as the one before, got {batch}; their states "
-                "go on from batch to batch."
-            )
-        if not self._memory:
-            self._memory, self._batch = [np.zeros(program.carry_bytes, np.uint8) for _ in range(2)], batch
-        return {"carry_in": self._memory[0], "carry_out": self._memory[1]}
-
-    def carried_on(self) -> None:
-        """Let the next run go on from the states that the last one left."""
-        self._memory.reverse()
-
-
 class InOrder:
     """One pass over examples in their order, batch by batch, for models whose states go on from each to the next."""
 
@@ -217,7 +190,7 @@ def run_batch(
     mode: str,
     shares: np.ndarray | None = None,
     accumulate: bool = False,
-    states: States | Net | None = None,
+    states: States | None = None,
     carry: str = "stateful",
 ) -> np.ndarray:
     """Run the examples as one batch; return the sums and counts (S, 2) of the figures.
@@ -231,7 +204,7 @@ def run_batch(
         Factors of the gradients at the outputs.
     accumulate : bool
         Add to the gradients of the parameters.
-    states : States or Net, optional
+    states : States, optional
         What stateful layers go on from; by itself they begin with 0.
     carry : {"stateful", "begin", "all"}
         The layers that do: :class:`~fastnn.lowering.Lowering` says which.
@@ -244,11 +217,11 @@ def run_batch(
     if shares is not None:  # they pass through the weights: no gradient need be scaled afterwards
         for k, share in enumerate(shares):
             named[numbered("weight", k, len(shares))] = data.weight(k) * model.dtype.type(share)
-    named |= states.carry(program, len(data))
+    named |= states.named(program, len(data))
     workspace = program.take()
     program.run("step", named, workspace, accumulate)
     program.give(workspace)
-    states.carried_on()
+    states.go_on()
     if shares is not None:
         stats[: len(shares), 0] /= np.where(shares > 0, shares.astype(model.dtype), 1)
     return stats

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from . import losses, metrics, optimizers, resuming
-from ._arrays import check_count
+from ._arrays import check_count, flag
 from .callbacks import Callback, History
 from .data import Data, split
 from .net import Net
@@ -151,6 +151,7 @@ def fit(
     size = check_count("batch_size", batch_size)
     group = check_count("accumulate", accumulate)
     chunk = None if truncate is None else check_count("truncate", truncate)
+    shuffle, resume = flag(shuffle, "shuffle"), flag(resume, "resume")
     if chunk is not None and group > 1:
         raise ValueError(f"accumulate: expected 1 with truncate, which updates after each chunk, got {group}.")
     if verbose not in (0, 1, 2):

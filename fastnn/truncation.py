@@ -9,7 +9,8 @@ import numpy as np
 from .data import Data
 from .graphs import leading_to
 from .program import numbered
-from .running import States, run_batch
+from .running import run_batch
+from .states import States
 from .streaming import check_causal, initial_values
 
 if TYPE_CHECKING:

@@ -41,17 +41,18 @@ WRONG_X = {
     "no time": (
         np.zeros((5, 3)),
         ValueError,
-        r"layer 0: LSTM\(.*\): expected a sequence \(B, T, 3\), got shape \(B, 3\)",
+        r"layer 0: LSTM\(.*\): expected a sequence \(B, T, 3\), got shape \(B, 3\); one sequence alone is x\[None\]",
     ),
     "features": (np.zeros((5, 4, 2)), ValueError, r"expected 3 features, shape \(B, T, 3\), got \(5, 4, 2\)"),
     "T = 0": (np.zeros((5, 0, 3)), ValueError, r"expected no axis of size 0 but the batch, got shape \(5, 0, 3\)"),
     "no features": (np.zeros((5, 4, 0)), ValueError, r"expected no axis of size 0 but the batch"),
     "complex": (X + 0j, TypeError, r"expected real numbers, got dtype complex128"),
-    "objects": (X.astype(object), TypeError, r"expected real numbers, got dtype object"),
+    "objects": (X.astype(object), TypeError, r"real numbers, got dtype object; .*, astype\(float\) converts"),
     "words": (np.full((5, 4, 3), "1"), TypeError, r"expected real numbers, got dtype <U1"),
     "dates": (np.zeros((5, 4, 3), "M8[s]"), TypeError, r"expected real numbers, got dtype datetime64"),
     "a record": (np.zeros((5, 4, 3), "f4,f4"), TypeError, r"expected real numbers, got dtype \["),
-    "none": (None, TypeError, r"expected real numbers, got dtype object"),
+    "none": (None, TypeError, r"x: expected an array of real numbers, got NoneType"),
+    "a dict": ({"x": X}, TypeError, r"x: expected an array of real numbers, got dict"),
     "ragged": (
         [[[1, 2, 3]], [[1, 2, 3], [4, 5, 6]]],
         ValueError,
@@ -190,6 +191,8 @@ WRONG_ARGUMENTS = [
     ({"batch_size": 0}, ValueError, r"batch_size: expected an integer of at least 1, got 0"),
     ({"batch_size": "8"}, ValueError, r"batch_size: expected an integer of at least 1, got '8'"),
     ({"verbose": 3}, ValueError, r"verbose: expected 0, 1 or 2, got 3"),
+    ({"shuffle": "batch"}, TypeError, r"shuffle: expected True or False, got 'batch'"),
+    ({"resume": "model.safetensors"}, TypeError, r"resume: expected True or False, got 'model\.safetensors'"),
     ({"callbacks": [print]}, TypeError, r"callbacks: expected Callback objects, got <built-in function print>"),
     ({"callbacks": [fnn.ModelCheckpoint]}, TypeError, r"callbacks: expected Callback objects"),
     ({"callbacks": fnn.Callback()}, TypeError, r"callbacks: expected a list of Callback objects, got .*; write \["),
@@ -241,7 +244,7 @@ def test_backward(net):
     for dy, error, message in (
         (np.ones((5, 3)), ValueError, r"dy: expected shape \(5, 3, 4\), the output's, got \(5, 3\)"),
         (np.ones((5, 3, 4), complex), TypeError, r"dy: expected real numbers, got dtype complex128"),
-        (None, TypeError, r"dy: expected real numbers, got dtype object"),
+        (None, TypeError, r"dy: expected an array of real numbers, got NoneType"),
     ):
         with pytest.raises(error, match=message):
             net.backward(dy)

@@ -202,6 +202,8 @@ def test_a_state_dict_is_taken_whole_or_not_at_all():
         net.load_state_dict(arrays)
     with pytest.raises(KeyError, match=r"expected layers \['0', '1', .*got unknown \['2'\]"):
         net.load_state_dict({"2.weight": np.zeros(3)})
+    with pytest.raises(KeyError, match=r"got unknown \['bias', 'weight'\]; the dict of one layer alone goes to net"):
+        net.load_state_dict(net.layers[-2].state_dict())
     with pytest.raises(KeyError, match="missing"):
         net.load_state_dict({})
     for wrong in (None, [1], net):

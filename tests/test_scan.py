@@ -410,7 +410,7 @@ def test_arguments_that_are_no_cell():
         fnn.Scan(fnn.Input((None, 3)), y, states={h: y})
     with pytest.raises(ValueError, match=r"the next state to have the state's shape \(B, 3\), got \(B, 2\)"):
         fnn.Scan(x, y, states={h: fnn.Slice(1)(y)})
-    with pytest.raises(ValueError, match=r"expected all inputs that the outputs depend on, got none for .*Input"):
+    with pytest.raises(ValueError, match=r"Scan: x, states: .* inputs that the cell depends on, got none for .*Input"):
         fnn.Scan(fnn.Input((3,)), y, states={h: y})
     with pytest.raises(ValueError, match=r"Scan: expected a cell that reads all its inputs and states, got .* unread"):
         fnn.Scan([x, fnn.Input((2,))], y, states={h: y})

@@ -192,8 +192,12 @@ def apply(layer: Layer, inputs: Sequence[Any]) -> Node | tuple[Node, ...]:
     return call.outputs if several else call.outputs[0]
 
 
-def calls_between(inputs: Sequence[Node], outputs: Sequence[Node]) -> list[LayerCall]:
-    """The calls between inputs and outputs, each after those that it reads."""
+def calls_between(
+    inputs: Sequence[Node],
+    outputs: Sequence[Node],
+    expected: str = "inputs: expected all inputs that the outputs depend on",
+) -> list[LayerCall]:
+    """The calls between inputs and outputs, each after those that it reads; ``expected`` begins the error's text."""
     done: dict[LayerCall, None] = {}
     stack: list[tuple[Node, bool]] = [(node, False) for node in reversed(outputs)]
     while stack:  # depth first without recursion: graphs may be thousands of layers deep
@@ -201,7 +205,7 @@ def calls_between(inputs: Sequence[Node], outputs: Sequence[Node]) -> list[Layer
         if node in inputs or node.call in done:
             continue
         if node.call is None:
-            raise ValueError(f"inputs: expected all inputs that the outputs depend on, got none for {node!r}.")
+            raise ValueError(f"{expected}, got none for {node!r}.")
         if ready:
             done[node.call] = None
         else:

@@ -187,7 +187,10 @@ class Recurrent(Layer):
 
     def _check_inputs(self, x: Value, states: Sequence[Value]) -> None:
         if len(x.shape) != 3:
-            raise ValueError(f"{self!r}: expected a sequence (B, T, {self.input_size}), got shape {x.letters}.")
+            raise ValueError(
+                f"{self!r}: expected a sequence (B, T, {self.input_size}), got shape {x.letters}; one sequence alone "
+                "is x[None], a graph reads sequences with Input((None, F)), and RepeatVector(T) makes one of (B, F)."
+            )
         if x.features != self.input_size:
             raise ValueError(f"{self!r}: expected {self.input_size} input features, got {x.features}.")
         if not states:

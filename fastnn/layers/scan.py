@@ -91,7 +91,8 @@ class Scan(Layer):
                     f"Scan: states: expected the next state to have the state's shape {before.letters}, got "
                     f"{after.letters}."
                 )
-        self._calls = calls_between(inputs, outputs)
+        expected = "Scan: x, states: expected all inputs that the cell depends on"
+        self._calls = calls_between(inputs, outputs, expected)
         read = {node for call in self._calls for node in call.inputs}.union(self._y)
         read |= {after for before, after in states.items() if after is not before}
         for node in inputs:

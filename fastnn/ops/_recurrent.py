@@ -66,7 +66,7 @@ class RecurrentOp(Op):
         """The reverse direction starts at the end."""
         if self.directions == 1:
             return ""
-        return "its reverse direction starts at the end of the sequence, which a stream does not know"
+        return "its reverse direction starts at the end of the sequence, which is not there yet"
 
     takes_repeated = True
 
