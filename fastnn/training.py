@@ -109,7 +109,7 @@ def train_on_batch(model: Net, x: Any, y: Any, sample_weight: Any, lengths: Any)
     model.optimizer.attach(model)
     interrupt = Interrupt()
     with interrupt:
-        sums = run_batch(data, "fit", states=model)
+        sums = run_batch(data, "fit", states=model.carried)
         model.zero_grad()
     interrupt.deliver()
     return dict(zip(names_of(model), figures(model, sums).tolist(), strict=True))
