@@ -370,6 +370,12 @@ def test_stateful_layers_go_on_where_the_last_batch_ended(backend, rng, kind):
         parts = [net.predict(x[:, :2]), net.predict(x[:, 2:3]), net.predict(x[:, 3:])]
         assert_close(np.concatenate(parts, axis=1), whole, 1e-12)
         net.reset_states()
+    net.predict(x)
+    with pytest.raises(ValueError, match=r"stateful: expected batches of 2 .* got 1; .* until reset_states\(\)\."):
+        net.predict(x[:1])
+    net.reset_states()
+    assert net.predict(x[:1]).shape == (1, 6, 4)
+    net.reset_states()
     with pytest.raises(ValueError, match=r"predict: expected at most batch_size = 1 sequences, as a stateful model"):
         net.predict(x, batch_size=1)
     assert_close(net.predict(x), whole, 1e-12)  # and nothing had moved
