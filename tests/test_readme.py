@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import fastnn as fnn
+from fastnn.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -107,3 +108,28 @@ def test_public_names_exist():
             for part in dotted.split("."):
                 assert hasattr(thing, part), f"{named(document)}: fnn.{dotted}"
                 thing = getattr(thing, part)
+
+
+#: The tables of options in a document, in their order, and the commands that they are about.
+OPTIONS = {
+    "docs/experiments/addition.md": ["train addition", "experiment addition"],
+    "docs/experiments/binary-addition.md": ["train binary-addition"],
+}
+
+
+@pytest.mark.parametrize("document", OPTIONS)
+def test_options_are_those_of_the_commands(document, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")  # nothing is broken at a hyphen
+    tables = re.findall(r"^\| option \| default \| \|\n\|[-|]+\|\n((?:\|.*\n)+)", (ROOT / document).read_text(), re.M)
+    for command, table in zip(OPTIONS[document], tables, strict=True):
+        with pytest.raises(SystemExit):
+            main([*command.split(), "--help"])
+        shown = {}
+        for entry in re.split(r"^  (?=-)", capsys.readouterr().out, flags=re.M)[1:]:
+            name = re.search(r"--([a-z-]+)", entry)[1]
+            default = re.search(r"\(default:\s+([^\s;,)]+)", entry)
+            shown[name] = default[1] if default else ""
+        written = dict(re.findall(r"^\| `--([a-z-]+)[^`]*` \| (.*?) ?\|", table, re.M))
+        assert written.keys() == shown.keys() - {"help"}, command
+        for name, default in written.items():
+            assert not default or default == shown[name], f"{document}: {command} --{name}"
