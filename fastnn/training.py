@@ -276,7 +276,8 @@ class _Fit:
                 if first is None:
                     first = error
                 else:
-                    first.add_note(f"fastnn: afterwards {end.__qualname__} raised {error!r}.")
+                    name = getattr(end, "__qualname__", repr(end))  # any callable may have been put in its place
+                    first.add_note(f"fastnn: afterwards {name} raised {error!r}.")
         if first is not None:
             raise first
 

@@ -1,6 +1,7 @@
 """The hooks, history, schedules, and what ends or slows a training that no longer improves."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -156,12 +157,15 @@ class Ends(fnn.Callback):
 def test_all_callbacks_are_ended_before_an_error_of_one_is_raised(backend, data, tmp_path, kind):
     calls, first = [], kind("disk full")
     log = fnn.CSVLogger(tmp_path / "log.csv")
-    callbacks = [Ends(calls), Ends(calls, first), log, Ends(calls, ValueError("another")), Ends(calls)]
+    callbacks = [Ends(calls), Ends(calls, first), log, Ends(calls, ValueError("another")), Ends(calls, EOFError())]
+    callbacks[-1].on_train_end = partial(Ends.on_train_end, callbacks[-1])  # which has no name
     net = compiled()
     with pytest.raises(kind, match="disk full") as raised:
         net.fit(*data, epochs=2, verbose=0, callbacks=callbacks)
     assert raised.value is first
-    assert raised.value.__notes__ == ["fastnn: afterwards Ends.on_train_end raised ValueError('another')."]
+    named, unnamed = raised.value.__notes__
+    assert named == "fastnn: afterwards Ends.on_train_end raised ValueError('another')."
+    assert unnamed.startswith("fastnn: afterwards functools.partial(") and unnamed.endswith(" raised EOFError().")
     assert calls == [callback for callback in callbacks if callback is not log]
     assert log._file is None
     assert net.history.finished
