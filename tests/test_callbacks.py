@@ -165,7 +165,8 @@ def test_all_callbacks_are_ended_before_an_error_of_one_is_raised(backend, data,
     assert raised.value is first
     named, unnamed = raised.value.__notes__
     assert named == "fastnn: afterwards Ends.on_train_end raised ValueError('another')."
-    assert unnamed.startswith("fastnn: afterwards functools.partial(") and unnamed.endswith(" raised EOFError().")
+    assert unnamed.startswith("fastnn: afterwards functools.partial(")
+    assert unnamed.endswith(" raised EOFError().")
     assert calls == [callback for callback in callbacks if callback is not log]
     assert log._file is None
     assert net.history.finished
