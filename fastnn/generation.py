@@ -108,7 +108,10 @@ def _given(net: Net, graph: Graph, x: Any, lengths: Any) -> tuple[list[np.ndarra
 
 def _prompt(start: Any, classes: int, batch: int | None) -> np.ndarray:
     """The class numbers that the decoder reads first, (B, P)."""
-    array = np.asarray(start)
+    try:
+        array = np.asarray(start)
+    except ValueError:  # rows of unequal lengths
+        array = np.empty(0)
     if array.dtype.kind not in "iu" or array.ndim > 2 or array.size == 0:
         raise ValueError(f"start: expected a class number, or class numbers (B, P) to go on from, got {start!r}.")
     if array.ndim == 0:

@@ -263,6 +263,7 @@ def test_generate_goes_on_from_a_prompt_without_an_encoder():
     [
         ({"start": 9}, r"start: expected class numbers from 0 to 5, got 9 to 9"),
         ({"start": 0.5}, r"start: expected a class number, or class numbers \(B, P\) to go on from"),
+        ({"start": [[0], [1, 2]]}, r"start: expected a class number, .* got \[\[0\], \[1, 2\]\]"),
         ({"start": np.zeros((3, 2), int)}, r"start: expected 2 rows, as x has, got 3"),
         ({"start": 0, "end": 6}, r"end: expected a class number from 0 to 5, got 6"),
         ({"start": 0, "max_steps": 0}, r"max_steps: expected an integer of at least 1, got 0"),
