@@ -272,6 +272,18 @@ def test_recurrent_cells_are_those_of_functional(recurrent_module, rng, cell, ba
             np.testing.assert_array_equal(one, other)
 
 
+def test_the_guides_example_in_a_notebook(user_module, guide, rng, tmp_path):
+    (source,) = re.findall(r"```cython\n%%cython\n(.*?)```", guide, re.S)
+    module = compile_module(tmp_path, "gram", source, include_path=[get_include()])
+    a = rng.standard_normal((4, 16))
+    first = a[0].copy()
+    module.gram_schmidt(a)
+    products = a @ a.T
+    np.testing.assert_array_equal(a[0], first)
+    assert_close(products, np.diag(products.diagonal()), 1e-12)
+    assert (products.diagonal() > 0).all()
+
+
 @pytest.mark.usefixtures("compiled_functional")
 def test_the_guides_example_of_a_cell(user_module, guide, rng, tmp_path):
     (source,) = [block for block in re.findall(r"```cython\n(.*?)```", guide, re.S) if "lstm_step" in block]
