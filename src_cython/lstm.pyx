@@ -39,6 +39,7 @@ cdef inline double gate_factor(int64_t gate) noexcept nogil:
 include "recurrent.pxi"
 include "lstm_lanes.pxi"
 include "lstm_rows.pxi"
+include "recurrent_ways.pxi"
 
 
 # ------------------------------------------------------------------------------------------------------------- doors
@@ -57,7 +58,7 @@ cdef bint by_rows(shape_t* s, const int64_t* lengths, floating* scratch) noexcep
     """
     cdef double lanes = <double>s.B / up(max(s.B, <int64_t>1), s.VL)
     if lengths != NULL:
-        return ragged_by_rows(s, lengths, rows_share(s), scratch)
+        return ragged_by_rows(s, lengths, scratch)
     if not whole_step(s) and s.B <= s.VL:
         lanes *= 0.85
     return s.B < 4 * s.VL and lanes <= 0.95 * rows_share(s)
@@ -92,12 +93,7 @@ cdef void lstm_memory(int64_t B, int64_t T, int64_t I, int64_t H, int64_t D, int
     cdef shape_t s
     s.B, s.T, s.I, s.H, s.D = B, T, I, H, D
     complete(&s, leaf(itemsize))
-    saved[0] = scratch[0] = 0
-    # Enough for either way where the lengths may decide; a batch that leaves most of a vector empty is never on lanes.
-    if s.B < 8 * s.VL:
-        saved[0], scratch[0] = saved_rows(&s), scratch_rows(&s)
-    if s.B >= 4 * s.VL or <double>s.B / s.VL > 0.65 * rows_share(&s):
-        saved[0], scratch[0] = max(saved[0], saved_lanes(&s)), max(scratch[0], scratch_lanes(&s))
+    memory_of_both(&s, saved, scratch)
 
 
 def lstm_sizes(B, T, I, H, D, training, itemsize):

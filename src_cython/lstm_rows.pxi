@@ -8,6 +8,7 @@
 cdef enum:
     PADDING_PAYS = 4  # steps of all examples from which on a copy of the weights, each gate padded, is worth it
     WIDE_PADDING_PAYS = 20  # the same of more than two vectors of units
+    SMALL_STRETCH = 32  # steps that are taken at once where each makes the input's part of the next one
     TOGETHER = 8  # examples from which on the input's part of z is made step by step, for all of them together
     AHEAD = 32768  # elements of z made ahead of their steps where there are fewer; more would push the weights aside
 
@@ -23,9 +24,9 @@ cdef inline bint whole_step(shape_t* s) noexcept nogil:
     return s.B == 1 and s.H <= s.row_units and (spare == 0 or (8 * spare <= s.H and s.T >= WIDE_PADDING_PAYS))
 
 
-cdef inline int64_t ahead_steps(shape_t* s) noexcept nogil:
-    """Steps of whose input's part the leaf makes a share, beside each step."""
-    return 1 if s.H <= s.VL else s.ahead_rows
+cdef inline int64_t stretch_steps(shape_t* s) noexcept nogil:
+    """Whole steps that the leaf takes at once, most of them beside the input's part of as many that follow."""
+    return SMALL_STRETCH if s.H <= s.VL else s.ahead_rows
 
 
 cdef inline int64_t gate_stride(shape_t* s) noexcept nogil:
@@ -52,10 +53,11 @@ cdef int64_t saved_rows(shape_t* s) noexcept nogil:
 cdef int64_t scratch_rows(shape_t* s) noexcept nogil:
     """Enough for either pass; every piece is rounded up to a line of the cache."""
     cdef int64_t width = up(s.H, s.VL), pieces = 64 * 16
-    cdef int64_t forward = s.B * (6 * width + 4 * width * (1 + max(2 * ahead_steps(s), steps_ahead(s))) + s.I)
+    cdef int64_t forward = s.B * (6 * width + 4 * width * (1 + max(<int64_t>2, steps_ahead(s))) + s.I)
     cdef int64_t backward = 4 * s.H * (width + s.I) + s.B * (s.T * 4 * s.H + 4 * s.H + 4 * width)
     if whole_step(s):
-        forward += (s.I + s.H + 1) * 4 * width
+        forward = s.B * 2 * width + (s.I + s.H + 1 + s.B * (1 + 2 * stretch_steps(s))) * 4 * width
+        forward += s.B * 4 * width * stretch_steps(s)
     return max(forward, backward) + order_size(s) + pieces
 
 
@@ -70,7 +72,10 @@ cdef void forward_rows(const leaf_t* L, shape_t* s, args_t* a, floating* _) noex
     cdef const int64_t* order = by_length(s, lengths, 1, &scratch)
     steps = longest(lengths, s.B, s.T)
     for d in range(s.D):
-        forward_rows_direction(L, s, a, d, steps, order, saved, scratch)
+        if whole_step(s):
+            forward_whole_direction(L, s, a, d, steps, order, saved, scratch)
+        else:
+            forward_rows_direction(L, s, a, d, steps, order, saved, scratch)
         if saved != NULL:
             saved += saved_direction(s)
     if y != NULL and lengths != NULL:
@@ -78,88 +83,157 @@ cdef void forward_rows(const leaf_t* L, shape_t* s, args_t* a, floating* _) noex
 
 
 cdef struct stretch_t:
-    # The steps whose input's part of z is there: positions begin .. end, in time from ``first`` on.
-    int64_t begin, end, first
-    void* z
-    # Of whole steps, the stretch after it too: ``made`` rows of the batch make a share of its part with each step.
-    int64_t next        # the first of its steps in time
+    # Steps that the leaf takes at once: positions begin .. end, in time from ``low`` on.
+    int64_t before         # where the last stretch began
+    int64_t begin, end, low
+    int64_t next_low       # of the next one, in time
+    void* z                # z, h and c of these steps in the order of time, z of the next ones
     void* z_next
-    int64_t made
-    int64_t each, rest  # terms of a share, and how many shares have one more
-    ahead_t share
+    void* h
+    void* c
+    int64_t z_step         # from one step's z to the next one's; 0 where one place serves all
+    ahead_t ahead
 
 
-cdef void input_rows(shape_t* s, const int64_t* order, int64_t row, int64_t steps, const stretch_t* stretch,
-                     const floating* x, const floating* w_ih, const floating* bias, int64_t N) noexcept nogil:
-    """z = x w_ih + bias for the rows from ``row`` on that reach these steps."""
-    cdef int64_t i, own
-    for i in range(row, s.B):
-        own = min(stretch.end - stretch.begin, row_steps(s, order, i, steps) - stretch.first)
-        if own > 0:
-            product(own, N, s.I, x + (example_of(order, i) * s.T + stretch.first) * s.I, s.I, 1, w_ih, N, bias,
-                    <floating*>stretch.z + i * N, s.B * N, False)
+cdef inline void own_positions(shape_t* s, const int64_t* order, int64_t row, int64_t d, int64_t steps,
+                               int64_t* begin, int64_t* end) noexcept nogil:
+    """The positions at which a row has steps: the reverse direction comes to shorter sequences later."""
+    cdef int64_t own = row_steps(s, order, row, steps)
+    begin[0] = 0 if d == 0 else steps - own
+    end[0] = begin[0] + own
 
 
-cdef inline void advance(stretch_t* stretch, int64_t d, int64_t steps, int64_t n) noexcept nogil:
-    """Go on to the next n steps."""
-    stretch.begin, stretch.end = stretch.end, min(stretch.end + n, steps)
-    stretch.first = stretch.begin if d == 0 else steps - stretch.end
+cdef inline void hold(int64_t begin, int64_t end, int64_t d, const stretch_t* r, int64_t size, int64_t width,
+                      const floating* value, floating* states) noexcept nogil:
+    """Let one row's states be ``value`` at the positions begin .. end."""
+    cdef int64_t k
+    for k in range(begin, end):
+        memcpy(states + (k - r.begin if d == 0 else r.end - 1 - k) * size, value, width * sizeof(floating))
 
 
-cdef void next_steps(shape_t* s, const int64_t* order, int64_t d, int64_t steps, int64_t live, const floating* x,
-                     const floating* w_ih, const floating* bias, int64_t N, floating* z, bint kept, floating* gathered,
-                     stretch_t* stretch) noexcept nogil:
-    """Make the input's part of the next stretch: of some steps one example after the other, or of one step for all."""
-    cdef int64_t i
-    advance(stretch, d, steps, steps_ahead(s))
-    stretch.z = z + stretch.first * s.B * N if kept else z
-    if s.B < TOGETHER:
-        input_rows(s, order, 0, steps, stretch, x, w_ih, bias, N)
-    elif order == NULL:
-        product(s.B, N, s.I, x + stretch.first * s.I, s.T * s.I, 1, w_ih, N, bias, <floating*>stretch.z, N, False)
+cdef void whole_row(const leaf_t* L, shape_t* s, const int64_t* order, int64_t i, int64_t d, int64_t steps, stretch_t* r,
+                    const floating* x, const floating* w_ih, const floating* bias, const floating* once,
+                    const floating* w_hh, const floating* h_before, const floating* c_before, bint still) noexcept nogil:
+    """A stretch of one row, from the states before it; ``once`` is the input's part of all steps, or NULL.
+
+    Of the smallest cell each step makes the input's part of the next one. Of the others the steps of a stretch share
+    that of the next stretch; it is made here for the first one, and for sequences that began within the last one.
+    """
+    cdef int64_t B = s.B, I = s.I, width = up(s.H, s.VL), N = 4 * width, size = B * width, way = 1 if d == 0 else -1
+    cdef int64_t example = example_of(order, i), own_begin, own_end, here, there, t, k
+    cdef bint small = s.H <= s.VL
+    cdef floating* h = <floating*>r.h + i * width
+    cdef floating* c = <floating*>r.c + i * width
+    cdef floating* z = <floating*>r.z + i * N
+    cdef ahead_t* ahead = NULL
+    x += example * s.T * I
+    own_positions(s, order, i, d, steps, &own_begin, &own_end)
+    here, there = max(r.begin, own_begin), min(r.end, own_end)
+    if here >= there:
+        here = there = r.end
+    hold(r.begin, here, d, r, size, width, h_before, h)
+    hold(r.begin, here, d, r, size, width, c_before, c)
+    if here == r.end:
+        return
+    t = here if d == 0 else steps - 1 - here
+    if once != NULL:
+        for k in range(there - here):
+            memcpy(z + ((t - r.low) * B * N + k * r.z_step), once + example * N, N * sizeof(floating))
+    elif small:
+        if here == own_begin:
+            product(1, N, I, x + t * I, I, 1, w_ih, N, bias, z + (t - r.low) * way * r.z_step, N, False)
+        ahead = &r.ahead
+        ahead.terms = there - here - (there == own_end)
+        ahead.x = x + (t + way) * I
+        ahead.z = <floating*>r.z_next + i * N + (0 if d == 0 else (1 - stretch_steps(s)) * r.z_step)
     else:
-        for i in range(live):
-            memcpy(gathered + i * s.I, x + (order[i] * s.T + stretch.first) * s.I, s.I * sizeof(floating))
-        product(live, N, s.I, gathered, s.I, 1, w_ih, N, bias, <floating*>stretch.z, N, False)
+        if r.begin == 0 or own_begin > r.before:
+            k = t if d == 0 else steps - there
+            product(there - here, N, I, x + k * I, I, 1, w_ih, N, bias, z + (k - r.low) * B * N, B * N, False)
+        if own_begin <= r.begin and own_end > r.end:
+            ahead = &r.ahead
+            ahead.x, ahead.z = x + r.next_low * I, <floating*>r.z_next + i * N
+    k = (t - r.low) * size
+    if still and here == own_begin:
+        h_before = NULL
+    L.lstm_row_steps(there - here, s.H, width, here & 1, h_before, w_hh,
+                     z + (t - r.low) * way * r.z_step, r.z_step, c_before, c + k, h + k, way * size, ahead)
+    k += (there - 1 - here) * way * size
+    hold(there, r.end, d, r, size, width, h + k, h)
+    hold(there, r.end, d, r, size, width, c + k, c)
 
 
-cdef void next_whole_steps(shape_t* s, const int64_t* order, int64_t d, int64_t steps, int64_t live, const floating* x,
-                           const floating* w_ih, const floating* bias, int64_t N, floating* z, bint kept,
-                           stretch_t* stretch) noexcept nogil:
-    """The same for whole steps. All stretches but the first are of equal length, and the steps before them have made
-    their part, but for rows that had not begun then."""
-    cdef int64_t chunk = ahead_steps(s), n
-    advance(stretch, d, steps, chunk if stretch.end > 0 else (steps - 1) % chunk + 1)
-    stretch.next = stretch.end if d == 0 else stretch.first - chunk
-    if kept:
-        stretch.z, stretch.z_next = z + stretch.first * s.B * N, z + stretch.next * s.B * N
-    else:  # two places in turn
-        stretch.z = stretch.z_next
-        stretch.z_next = z + chunk * s.B * N if stretch.z == <void*>z else z
-    if stretch.made < s.B:
-        input_rows(s, order, stretch.made, steps, stretch, x, w_ih, bias, N)
-    stretch.made = live if stretch.end < steps and s.I > 0 else 0  # of no features there are no shares
-    if stretch.begin <= chunk:  # the first and the second: the others are as long
-        n = stretch.end - stretch.begin
-        stretch.each, stretch.rest = N // s.VL * s.I // n, N // s.VL * s.I % n
-    stretch.share.column = stretch.share.term = stretch.share.terms = 0
-
-
-cdef inline void next_share(shape_t* s, stretch_t* stretch, int64_t position) noexcept nogil:
-    """What the step at this position makes of the next stretch."""
-    cdef ahead_t* share = &stretch.share
-    share.term += share.terms
-    while share.term >= s.I:
-        share.term -= s.I
-        share.column += s.VL
-    share.terms = stretch.each + (position - stretch.begin < stretch.rest)
+cdef void forward_whole_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t steps,
+                                  const int64_t* order, floating* saved, floating* free) noexcept nogil:
+    """By the leaf that takes whole steps, stretch by stretch, in each one row after the other."""
+    cdef int64_t B = s.B, T = s.T, I = s.I, H = s.H, width = up(H, s.VL), N = 4 * width, size = B * width
+    cdef int64_t chunk = stretch_steps(s), i, k, n, t, own_begin, own_end, turn = 0
+    cdef bint small = H <= s.VL, repeated = a.t[F_X].repeated, kept = saved != NULL
+    cdef const floating* x = <floating*>a.t[F_X].data
+    cdef const floating* w_ih = <floating*>a.t[F_W_IH + 3 * d].data
+    cdef const floating* w_hh = <floating*>a.t[F_W_HH + 3 * d].data
+    cdef const floating* bias = <floating*>a.t[F_B + 3 * d].data
+    cdef floating* y = <floating*>a.t[F_Y].data
+    cdef floating* h_first = take(&free, size)
+    cdef floating* c_first = take(&free, size)
+    cdef floating* once = take(&free, B * N) if repeated else NULL
+    cdef floating* zs = saved if kept else take(&free, 2 * chunk * B * N)
+    cdef floating* cs = saved + up(T * B * N, 16) if kept else take(&free, 2 * chunk * size)
+    cdef floating* hs = cs + T * size if kept else take(&free, 2 * chunk * size)
+    cdef const floating* h = h_first  # before the stretch
+    cdef const floating* c = c_first
+    cdef bint in_y = B == 1 and s.D == 1 and width == H and y != NULL and not kept  # h stands in y as it would in hs
+    cdef stretch_t r
+    if width != H:
+        w_ih = pad_gates(w_ih, I, H, width, &free)
+        w_hh = pad_gates(w_hh, H, H, width, &free)
+        bias = pad_gates(bias, 1, H, width, &free)
+    rows_in(s, order, <floating*>a.t[F_H0].data, d, width, h_first)
+    rows_in(s, order, <floating*>a.t[F_C0].data, d, width, c_first)
+    if repeated:
+        product(B, N, I, x, I, 1, w_ih, N, bias, once, N, False)
+    r.begin = r.end = 0
+    r.z_step = 0 if small and not kept and not repeated else B * N if d == 0 else -B * N
+    r.ahead.w, r.ahead.bias, r.ahead.inputs, r.ahead.z_row = w_ih, bias, I, B * N
+    r.ahead.x_row = -I if small and d == 1 else I
+    r.ahead.column = r.ahead.term = r.ahead.more = 0
+    while r.end < steps:
+        r.before, r.begin = r.begin, r.end
+        r.end = r.begin + (chunk if r.begin > 0 else (steps - 1) % chunk + 1)  # the first one may be short
+        n = r.end - r.begin
+        r.low = r.begin if d == 0 else steps - r.end
+        r.next_low = r.end if d == 0 else r.low - chunk
+        if kept:
+            r.z, r.z_next = zs + r.low * B * N, zs + r.next_low * B * N
+            r.c, r.h = cs + r.low * size, hs + r.low * size
+        else:  # two places in turn
+            r.z = zs + (turn * B * N if r.z_step != 0 else 0)
+            r.c, r.h = cs + turn * size, y + r.low * H if in_y else hs + turn * size
+            turn = chunk - turn
+            r.z_next = zs + (turn * B * N if r.z_step != 0 else 0)
+        if not small:
+            r.ahead.terms, r.ahead.more = 4 * (width // s.VL) * I // n, 4 * (width // s.VL) * I % n
+        for i in range(B):
+            whole_row(L, s, order, i, d, steps, &r, x, w_ih, bias, once, w_hh, h + i * width, c + i * width,
+                      a.t[F_H0].data == NULL)
+            if y != NULL and not in_y:
+                own_positions(s, order, i, d, steps, &own_begin, &own_end)
+                for k in range(max(r.begin, own_begin), min(r.end, own_end)):
+                    t = k if d == 0 else steps - 1 - k
+                    memcpy(y + ((example_of(order, i) * T + t) * s.D + d) * H,
+                           <floating*>r.h + (t - r.low) * size + i * width, H * sizeof(floating))
+        k = (n - 1) * size if d == 0 else 0
+        h, c = <floating*>r.h + k, <floating*>r.c + k
+    rows_out(s, order, h, d, width, <floating*>a.t[F_H_N].data)
+    rows_out(s, order, c, d, width, <floating*>a.t[F_C_N].data)
 
 
 cdef void forward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t steps,
                                  const int64_t* order, floating* saved, floating* free) noexcept nogil:
-    cdef int64_t B = s.B, T = s.T, I = s.I, H = s.H, width = up(H, s.VL), N = 4 * gate_stride(s), size = B * width
-    cdef int64_t position, t, i, live, slots = T if saved != NULL else 2
-    cdef bint whole = whole_step(s), repeated = a.t[F_X].repeated, kept = saved != NULL
+    cdef int64_t B = s.B, T = s.T, I = s.I, H = s.H, width = up(H, s.VL), N = 4 * H, size = B * width
+    cdef int64_t position, t, i, taken, own, low, live, first = 0, ahead = steps_ahead(s)
+    cdef int64_t slots = T if saved != NULL else 2
+    cdef bint repeated = a.t[F_X].repeated
     cdef const floating* x = <floating*>a.t[F_X].data
     cdef const floating* w_ih = <floating*>a.t[F_W_IH + 3 * d].data
     cdef const floating* w_hh = <floating*>a.t[F_W_HH + 3 * d].data
@@ -169,66 +243,55 @@ cdef void forward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t
     cdef floating* c_first = take(&free, size)
     cdef floating* once = take(&free, B * N)
     cdef floating* gathered = take(&free, B * I)
-    cdef floating* z = saved if kept else take(&free, max(2 * ahead_steps(s), steps_ahead(s)) * B * N)
-    cdef floating* cs = saved + up(T * B * N, 16) if kept else take(&free, slots * size)
-    cdef floating* hs = cs + slots * size if kept else take(&free, slots * size)
+    cdef floating* z = saved if saved != NULL else take(&free, max(<int64_t>2, ahead) * B * N)
+    cdef floating* cs = saved + up(T * B * N, 16) if saved != NULL else take(&free, slots * size)
+    cdef floating* hs = cs + slots * size if saved != NULL else take(&free, slots * size)
     cdef floating* z_t
     cdef floating* h_new
     cdef floating* c_new
     cdef const floating* h = h_first
     cdef const floating* c = c_first
     cdef bint still = a.t[F_H0].data == NULL  # h is 0, its product absent
-    cdef bint in_y = B == 1 and s.D == 1 and width == H and y != NULL and not kept  # the states stand in y as in hs
-    cdef stretch_t stretch
-    memset(&stretch, 0, sizeof(stretch))
-    stretch.z_next = z
-    if whole and width != H:
-        w_ih = pad_gates(w_ih, I, H, width, &free)
-        w_hh = pad_gates(w_hh, H, H, width, &free)
-        bias = pad_gates(bias, 1, H, width, &free)
     rows_in(s, order, <floating*>a.t[F_H0].data, d, width, h_first)
     rows_in(s, order, <floating*>a.t[F_C0].data, d, width, c_first)
     if repeated:
         product(B, N, I, x, I, 1, w_ih, N, bias, once, N, False)
-    stretch.share.w, stretch.share.bias, stretch.share.inputs = w_ih, bias, I
-    stretch.share.x_row, stretch.share.z_row = I, B * N
     for position in range(steps):
         t = position if d == 0 else steps - 1 - position
         live = live_rows(s, order, t)
-        h_new = y + t * H if in_y else hs + (t if kept else position % 2) * size
-        c_new = cs + (t if kept else position % 2) * size
-        if repeated:
-            z_t = z + (t * B * N if kept else 0)
-        else:
-            if position == stretch.end and whole:
-                next_whole_steps(s, order, d, steps, live, x, w_ih, bias, N, z, kept, &stretch)
-            elif position == stretch.end:
-                next_steps(s, order, d, steps, live, x, w_ih, bias, N, z, kept, gathered, &stretch)
-            if stretch.made > 0:
-                next_share(s, &stretch, position)
-            z_t = <floating*>stretch.z + (t - stretch.first) * B * N
+        h_new = hs + (t if saved != NULL else position % 2) * size
+        c_new = cs + (t if saved != NULL else position % 2) * size
+        if position % ahead == 0 and not repeated:
+            taken = min(ahead, steps - position)
+            low = t if d == 0 else t - taken + 1
+            first = 0 if saved != NULL else low
+            if B >= TOGETHER and order != NULL:
+                for i in range(live):
+                    memcpy(gathered + i * I, x + (order[i] * T + t) * I, I * sizeof(floating))
+                product(live, N, I, gathered, I, 1, w_ih, N, bias, z + (t - first) * B * N, N, False)
+            elif B >= TOGETHER:
+                product(B, N, I, x + t * I, T * I, 1, w_ih, N, bias, z + (t - first) * B * N, N, False)
+            else:
+                for i in range(B):
+                    own = min(taken, row_steps(s, order, i, steps) - low)
+                    if own > 0:
+                        product(own, N, I, x + (example_of(order, i) * T + low) * I, I, 1, w_ih, N, bias,
+                                z + ((low - first) * B + i) * N, B * N, False)
+        z_t = z + ((t - first) * B * N if not repeated or saved != NULL else 0)
         if repeated and order == NULL:
             memcpy(z_t, once, B * N * sizeof(floating))
         elif repeated:
             for i in range(live):
                 memcpy(z_t + i * N, once + order[i] * N, N * sizeof(floating))
-        if whole:
-            for i in range(live):
-                if i < stretch.made:
-                    stretch.share.x = x + (example_of(order, i) * T + stretch.next) * I
-                    stretch.share.z = <floating*>stretch.z_next + i * N
-                L.lstm_row_step(0 if still else H, width, position & 1, h + i * width, w_hh, z_t + i * N, c + i * width,
-                                c_new + i * width, h_new + i * width, &stretch.share if i < stretch.made else NULL)
-        else:
-            if not still:
-                recur(L, live, N, H, h, width, w_hh, z_t, N, position & 1)
-            L.lstm_rows(live, H, H, width, z_t, c, c_new, h_new)
+        if not still:
+            recur(L, live, N, H, h, width, w_hh, z_t, N, position & 1)
+        L.lstm_rows(live, H, H, width, z_t, c, c_new, h_new)
         if live < B:
             memcpy(h_new + live * width, h + live * width, (B - live) * width * sizeof(floating))
             memcpy(c_new + live * width, c + live * width, (B - live) * width * sizeof(floating))
         still = False
         h, c = h_new, c_new
-        if y != NULL and not in_y:
+        if y != NULL:
             for i in range(live):
                 memcpy(y + ((example_of(order, i) * T + t) * s.D + d) * H, h + i * width, H * sizeof(floating))
     rows_out(s, order, h, d, width, <floating*>a.t[F_H_N].data)

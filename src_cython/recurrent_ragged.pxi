@@ -109,26 +109,6 @@ cdef double lanes_cost(shape_t* s, const int64_t* order, int64_t* vectors) noexc
     return least
 
 
-cdef bint ragged_by_rows(shape_t* s, const int64_t* lengths, double rows, floating* scratch) noexcept nogil:
-    """Whether rows, of whose vectors the share ``rows`` is in use, are faster than lanes.
-
-    Measured for B up to 100, H from 10 to 64, lengths nearly equal, evenly spread and mostly short. Rows become fewer
-    from step to step, and their products less efficient: the two are equal where the lanes' share is so much less.
-    """
-    cdef int64_t i, total = 0, vectors
-    cdef const int64_t* order = by_length(s, lengths, 0, &scratch)
-    cdef double lanes, full
-    if s.B >= 8 * s.VL:
-        return False
-    if order == NULL or order[s.B] == 0:
-        return True
-    for i in range(s.B):
-        total += order[s.B + i]
-    lanes = total / (s.VL * lanes_cost(s, order, &vectors))
-    full = <double>total / (s.B * order[s.B])
-    return lanes <= ((0.65 if s.group > 6 else 0.75) + 0.2 * full) * rows
-
-
 cdef bint deal(shape_t* s, const int64_t* order, int64_t limit, int64_t* room, lanes_t* b) noexcept nogil:
     """Give each sequence, from the longest to the shortest, to the lane that is free first; whether ``limit`` held."""
     cdef int64_t *last = room              # of a lane: its last example

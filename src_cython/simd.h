@@ -10,13 +10,15 @@
 
 #include <stdint.h>
 
-/* Terms of z = x w + bias for AHEAD_ROWS rows of x: so many from ``term`` of the vector of columns at ``column`` on,
- * then those of the next vector. Where a gate is one vector wide, one row of x is meant and all of its terms. */
+/* Terms of z = x w + bias for AHEAD_ROWS rows of x, shared out among steps: the first share is ``terms`` from ``term`` of
+ * the vector of columns at ``column`` on, and goes on with the next vector; so are the others, the first ``more`` of all
+ * with one more. Where a gate is one vector wide each step makes all of the next one's instead, from the next row of x, for
+ * ``terms`` steps; z is where that of the step after the last one goes. */
 typedef struct ahead_t {
     const void *x, *w, *bias;
     void *z;
     int64_t inputs, x_row, z_row; /* terms of a column; from one row to the next */
-    int64_t column, term, terms;
+    int64_t column, term, terms, more;
 } ahead_t;
 
 typedef struct leaf_t {
@@ -75,10 +77,11 @@ typedef struct leaf_t {
     /* The LSTM on rows, simd_rows.h. */
     void (*lstm_rows)(int64_t rows, int64_t H, int64_t stride, int64_t width, void *z, const void *c_prev, void *c,
                       void *h);
-    int64_t ROW_UNITS;  /* units of the largest cell that lstm_row_step takes */
+    int64_t ROW_UNITS;  /* units of the largest cell that lstm_row_steps takes */
     int64_t AHEAD_ROWS;
-    void (*lstm_row_step)(int64_t H, int64_t width, int back, const void *h, const void *w_hh, void *z,
-                          const void *c_prev, void *c, void *h_new, const ahead_t *ahead);
+    void (*lstm_row_steps)(int64_t steps, int64_t H, int64_t width, int back, const void *h, const void *w_hh, void *z,
+                           int64_t z_step, const void *c_prev, void *c, void *h_new, int64_t step,
+                           const ahead_t *ahead);
     void (*lstm_rows_dz)(int64_t H, int64_t stride, const void *gates, const void *c_prev, const void *h,
                          const void *dy, void *dh, void *dc, void *dz);
 

@@ -49,7 +49,7 @@ static const leaf_t FN(leaves) = {
     FN(leaf_lstm_rows),
     ROW_SUMS / 4 * VL,
     TILE_ROWS,
-    FN(leaf_lstm_row_step),
+    FN(leaf_lstm_row_steps),
     FN(leaf_lstm_rows_dz),
     FN(leaf_argmax),
     FN(leaf_softmax_loss),

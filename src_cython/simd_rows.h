@@ -46,7 +46,7 @@ INLINE void FN(row_term)(int vectors, REAL factor, const REAL *w, vec *sums)
         sums[j] = v_fma(v_all(factor), v_load(w + j * VL), sums[j]);
 }
 
-/* A step of the smallest cell, which makes the input's part of the next step as it does its own. */
+/* sums += x w over n terms, of the smallest cell */
 INLINE void FN(row_terms_small)(int64_t n, const REAL *x, const REAL *w, vec *sums)
 {
     int j;
@@ -57,33 +57,43 @@ INLINE void FN(row_terms_small)(int64_t n, const REAL *x, const REAL *w, vec *su
         FN(row_term)(1, *x, w, sums);
 }
 
-INLINE void FN(row_step_small)(int64_t H, const REAL *h, const REAL *w, REAL *z, const REAL *c_prev, REAL *c,
-                               REAL *h_new, const ahead_t *ahead)
+/* Steps of the smallest cell: each makes the input's part of the next one as it does its own. */
+INLINE void FN(row_steps_small)(int64_t steps, int64_t H, const REAL *h, const REAL *w, REAL *z, int64_t z_step,
+                                const REAL *c_prev, REAL *c, REAL *h_new, int64_t step, const ahead_t *ahead)
 {
+    const int64_t inputs = ahead ? ahead->inputs : 0, rows = ahead ? ahead->terms : 0, half = inputs / 2;
     const REAL *x = ahead ? ahead->x : NULL, *w_ih = ahead ? ahead->w : NULL;
-    const int64_t inputs = ahead ? ahead->inputs : 0, half = inputs / 2;
-    vec sums[4], next[4], i, f, g, o, above, below;
+    vec sums[4], next[4] = {v_all(0)}, i, f, g, o, above, below;
+    int64_t t;
     int j;
-    UNROLL for (j = 0; j < 4; j++) {
-        sums[j] = v_load(z + j * VL);
-        next[j] = ahead ? v_load((const REAL *)ahead->bias + j * VL) : v_all(0);
+    for (t = 0; t < steps; t++, z += z_step, c += step, h_new += step) {
+        UNROLL for (j = 0; j < 4; j++) {
+            sums[j] = t > 0 && ahead ? next[j] : v_load(z + j * VL);
+            next[j] = t < rows ? v_load((const REAL *)ahead->bias + j * VL) : v_all(0);
+        }
+        if (h)
+            FN(row_terms_small)(H, h, w, sums);
+        i = v_sigmoid_of_log2(sums[0] * -LOG2_E);
+        f = v_sigmoid_of_log2(sums[1] * -LOG2_E);
+        g = v_tanh_of_log2(sums[2] * (2 * LOG2_E));
+        v_store(c, v_fma(f, v_load(c_prev), i * g));
+        v_store(z, i);
+        v_store(z + VL, f);
+        v_store(z + 2 * VL, g);
+        if (t < rows)
+            FN(row_terms_small)(half, x, w_ih, next);
+        o = v_sigmoid_of_log2(sums[3] * -LOG2_E);
+        above = v_tanh_of_log2_parts(v_load(c) * (2 * LOG2_E), &below);
+        v_store(z + 3 * VL, o);
+        v_store(h_new, v_quotient(o * above, below));
+        if (t < rows) {
+            FN(row_terms_small)(inputs - half, x + half, w_ih + half * 4 * VL, next);
+            x += ahead->x_row;
+        }
+        h = h_new;
+        c_prev = c;
     }
-    FN(row_terms_small)(H, h, w, sums);
-    i = v_sigmoid_of_log2(sums[0] * -LOG2_E);
-    f = v_sigmoid_of_log2(sums[1] * -LOG2_E);
-    g = v_tanh_of_log2(sums[2] * (2 * LOG2_E));
-    v_store(c, v_fma(f, v_load(c_prev), i * g));
-    v_store(z, i);
-    v_store(z + VL, f);
-    v_store(z + 2 * VL, g);
-    v_store(z + 3 * VL, sums[3]);
-    FN(row_terms_small)(half, x, w_ih, next);
-    o = v_sigmoid_of_log2(v_load(z + 3 * VL) * -LOG2_E);
-    above = v_tanh_of_log2_parts(v_load(c) * (2 * LOG2_E), &below);
-    v_store(z + 3 * VL, o);
-    v_store(h_new, v_quotient(o * above, below));
-    FN(row_terms_small)(inputs - half, x + half, w_ih + half * 4 * VL, next);
-    if (ahead)
+    if (ahead && rows == steps)
         UNROLL for (j = 0; j < 4; j++)
             v_store((REAL *)ahead->z + j * VL, next[j]);
 }
@@ -151,11 +161,12 @@ INLINE void FN(row_gates)(int vectors, int woven, const vec *sums, REAL *z, cons
 #undef TERM
 }
 
+/* ``column`` and ``term`` are where its share of ``terms`` begins, and go on to where it ends. */
 INLINE void FN(row_step)(int vectors, int64_t H, int back, const REAL *h, const REAL *w, REAL *z, const REAL *c_prev,
-                         REAL *c, REAL *h_new, const ahead_t *ahead)
+                         REAL *c, REAL *h_new, const ahead_t *ahead, int64_t todo, int64_t *column, int64_t *term)
 {
     const int64_t width = vectors * VL, from_row = back ? -4 * width : 4 * width, from_h = back ? -1 : 1;
-    int64_t left = H, terms = 0, todo = 0, column = 0, k = 0, beside;
+    int64_t left = H, terms = 0, beside;
     FN(ahead_sums) next = {{NULL}, NULL, 0, {v_all(0)}};
     REAL *z_next = NULL;
     vec sums[ROW_SUMS];
@@ -166,21 +177,22 @@ INLINE void FN(row_step)(int vectors, int64_t H, int back, const REAL *h, const 
     }
     UNROLL for (j = 0; j < 4 * vectors; j++)
         sums[j] = v_load(z + j * VL);
-    if (ahead) {
-        column = ahead->column;
-        k = ahead->term;
-        todo = ahead->terms;
-        next.x_row = ahead->x_row;
-    }
     while (todo > 0) {
+        const int64_t k = *term;
         terms = ahead->inputs - k < todo ? ahead->inputs - k : todo;
         todo -= terms;
+        next.x_row = ahead->x_row;
         UNROLL for (j = 0; j < TILE_ROWS; j += 3)
             next.x[j / 3] = (const REAL *)ahead->x + j * next.x_row + k;
-        next.w = (const REAL *)ahead->w + k * 4 * width + column;
-        z_next = (REAL *)ahead->z + column;
+        next.w = (const REAL *)ahead->w + k * 4 * width + *column;
+        z_next = (REAL *)ahead->z + *column;
         UNROLL for (j = 0; j < TILE_ROWS; j++)
-            next.sums[j] = v_load(k ? z_next + j * ahead->z_row : (const REAL *)ahead->bias + column);
+            next.sums[j] = v_load(k ? z_next + j * ahead->z_row : (const REAL *)ahead->bias + *column);
+        *term += terms;
+        if (*term == ahead->inputs) {
+            *term = 0;
+            *column += VL;
+        }
         /* Wide cells wait for their weights, the others for their activations. */
         beside = todo == 0 && vectors == 2 ? terms - WOVEN(vectors) : terms;
         for (; beside >= 2 && left > 0; left--, beside -= 2, terms -= 2) {
@@ -196,8 +208,6 @@ INLINE void FN(row_step)(int vectors, int64_t H, int back, const REAL *h, const 
             FN(ahead_term)(vectors, &next);
         UNROLL for (j = 0; j < TILE_ROWS; j++)
             v_store(z_next + j * ahead->z_row, next.sums[j]);
-        column += VL;
-        k = 0;
     }
     for (; left > 0; left--, h += from_h, w += from_row)
         FN(row_term)(vectors, *h, w, sums);
@@ -214,22 +224,37 @@ INLINE void FN(row_step)(int vectors, int64_t H, int back, const REAL *h, const 
     }
 }
 
-/* One step of one example with all its gates in registers: width is up to ROW_UNITS, the gates' stride and the weights'
- * too; ``back`` takes the weights' rows from the last on. z, the input's part, becomes the gates; c may be c_prev,
- * h_new may be h. ``ahead``, unless NULL, is a share of the input's part of steps to come: products that wait for
- * nothing, made while the weights are fetched and the activations wait for each other. */
-static void FN(leaf_lstm_row_step)(int64_t H, int64_t width, int back, const void *h, const void *w_hh, void *z,
-                                   const void *c_prev, void *c, void *h_new, const ahead_t *ahead)
+INLINE void FN(row_steps)(int vectors, int64_t steps, int64_t H, int back, const REAL *h, const REAL *w, REAL *z,
+                          int64_t z_step, const REAL *c_prev, REAL *c, REAL *h_new, int64_t step, const ahead_t *ahead)
+{
+    int64_t t, column = ahead ? ahead->column : 0, term = ahead ? ahead->term : 0;
+    for (t = 0; t < steps; t++, z += z_step, c += step, h_new += step, back = !back) {
+        FN(row_step)(vectors, h ? H : 0, back, h, w, z, c_prev, c, h_new, ahead,
+                     ahead ? ahead->terms + (t < ahead->more) : 0, &column, &term);
+        h = h_new;
+        c_prev = c;
+    }
+}
+
+/* Steps of one example with all its gates in registers: width is up to ROW_UNITS, the gates' stride and the weights'
+ * too. z, the input's part of the first step, becomes its gates; h, NULL for 0, and c_prev are the states before it, c
+ * and h_new those after it. Of the following steps z stands ``z_step`` further each, the states ``step``. ``back`` takes
+ * the weights' rows from the last on, at every other step. ``ahead``, unless NULL, is a share of the input's part of
+ * steps to come: products that wait for nothing, made while the weights are fetched and the activations wait for each
+ * other. */
+static void FN(leaf_lstm_row_steps)(int64_t steps, int64_t H, int64_t width, int back, const void *h, const void *w_hh,
+                                    void *z, int64_t z_step, const void *c_prev, void *c, void *h_new, int64_t step,
+                                    const ahead_t *ahead)
 {
     if (width == VL)
-        FN(row_step_small)(H, h, w_hh, z, c_prev, c, h_new, ahead);
+        FN(row_steps_small)(steps, H, h, w_hh, z, z_step, c_prev, c, h_new, step, ahead);
     else if (width == 2 * VL)
-        FN(row_step)(2, H, back, h, w_hh, z, c_prev, c, h_new, ahead);
+        FN(row_steps)(2, steps, H, back, h, w_hh, z, z_step, c_prev, c, h_new, step, ahead);
 #if ROW_SUMS >= 16
     else if (width == 3 * VL)
-        FN(row_step)(3, H, back, h, w_hh, z, c_prev, c, h_new, ahead);
+        FN(row_steps)(3, steps, H, back, h, w_hh, z, z_step, c_prev, c, h_new, step, ahead);
     else
-        FN(row_step)(4, H, back, h, w_hh, z, c_prev, c, h_new, ahead);
+        FN(row_steps)(4, steps, H, back, h, w_hh, z, z_step, c_prev, c, h_new, step, ahead);
 #endif
 }
 

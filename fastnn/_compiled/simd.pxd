@@ -8,7 +8,7 @@ cdef extern from "simd.h" nogil:
         const void* w
         const void* bias
         void* z
-        int64_t inputs, x_row, z_row, column, term, terms
+        int64_t inputs, x_row, z_row, column, term, terms, more
 
     ctypedef struct leaf_t:
         const char* level
@@ -59,8 +59,9 @@ cdef extern from "simd.h" nogil:
                           void* h) noexcept nogil
         int64_t ROW_UNITS
         int64_t AHEAD_ROWS
-        void (*lstm_row_step)(int64_t H, int64_t width, bint back, const void* h, const void* w_hh, void* z,
-                              const void* c_prev, void* c, void* h_new, const ahead_t* ahead) noexcept nogil
+        void (*lstm_row_steps)(int64_t steps, int64_t H, int64_t width, bint back, const void* h, const void* w_hh,
+                               void* z, int64_t z_step, const void* c_prev, void* c, void* h_new, int64_t step,
+                               const ahead_t* ahead) noexcept nogil
         void (*lstm_rows_dz)(int64_t H, int64_t stride, const void* gates, const void* c_prev, const void* h,
                              const void* dy, void* dh, void* dc, void* dz) noexcept nogil
         int64_t (*argmax)(const void* x, int64_t n) noexcept nogil
