@@ -57,7 +57,7 @@ FIGURES = {
     "Scan training (1, 32, 32)": Figure(1, 3),
     "import": Figure(1.3, 1.15, lower=True, unit="x as long"),
     "wheel": Figure(3000, 1500, lower=True, unit="KiB"),
-    "addition epoch": Figure(3, 7),
+    "addition epoch": Figure(5, 7),
     "xor in fit": Figure(15, 60),
     "binary addition in fit": Figure(40, 80),
     **{f"two threads, {name}": Figure(0.8, 0.95, unit="of the speed-up") for name in TWO_THREADS},

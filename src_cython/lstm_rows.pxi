@@ -1,9 +1,9 @@
 # The LSTM on rows: one vector holds units of one example, for batches too small to fill a vector. Included by lstm.pyx.
 #
-# Of a small cell all gates of an example fit into the registers: one leaf then does its whole step, with each gate
-# padded to whole vectors. Otherwise a step is a product of the batch's states with dense weights, and then activations.
-# This leaf also makes a share of the input's part of the steps that follow; elsewhere this is a product over some steps.
-# With lengths each step is made for the first rows alone, of the examples that reach it.
+# Of a small cell all gates of an example fit into the registers: one leaf then does its whole steps, with each gate
+# padded to whole vectors, and beside them the input's part of steps that follow. Otherwise a step is a product of the
+# batch's states with dense weights, and then activations; the input's part is a product over some steps. With lengths
+# each step is made for the first rows alone, of the examples that reach it.
 
 cdef enum:
     PADDING_PAYS = 4  # steps of all examples from which on a copy of the weights, each gate padded, is worth it
@@ -211,7 +211,7 @@ cdef void forward_whole_direction(const leaf_t* L, shape_t* s, args_t* a, int64_
             r.c, r.h = cs + turn * size, y + r.low * H if in_y else hs + turn * size
             turn = chunk - turn
             r.z_next = zs + (turn * B * N if r.z_step != 0 else 0)
-        if not small:
+        if not small and r.end < steps:
             r.ahead.terms, r.ahead.more = 4 * (width // s.VL) * I // n, 4 * (width // s.VL) * I % n
         for i in range(B):
             whole_row(L, s, order, i, d, steps, &r, x, w_ih, bias, once, w_hh, h + i * width, c + i * width,
