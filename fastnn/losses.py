@@ -178,7 +178,8 @@ class Loss:
                 raise TypeError(f"weights: expected real numbers, got dtype {w.dtype}.")
             w = w.astype(dtype, copy=False)
             if w.shape not in ((batch,), full):
-                raise ValueError(f"weights: expected shape ({batch},) or {full}, got {w.shape}.")
+                steps_too = f" or {full}" if ndim == 3 else ""
+                raise ValueError(f"weights: expected shape ({batch},){steps_too}, got {w.shape}.")
             weight *= w.reshape(batch, -1)
         if mask is not None:
             m = np.asarray(mask)

@@ -75,9 +75,13 @@ class Optimizer:
 
         Raises
         ------
+        TypeError
+            It is no model.
         ValueError
             The optimizer already serves another model.
         """
+        if not hasattr(net, "own_parameters"):
+            raise TypeError(f"{type(self).__name__}.attach: expected a Model or Sequential, got {net!r:.80}.")
         if self._model is not None and self._model is not net:
             raise ValueError(
                 f"{type(self).__name__}: already attached to another model; give each model an optimizer of its own."

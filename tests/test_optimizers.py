@@ -138,6 +138,9 @@ def test_an_optimizer_serves_one_model():
     with pytest.raises(RuntimeError, match=r"Adam\.step: not attached; call attach\(net\) first"):
         optimizer.step()
     net, other = mlp(), mlp()
+    for wrong in (net.layers[0], net.state_dict(), optimizer):
+        with pytest.raises(TypeError, match=r"Adam\.attach: expected a Model or Sequential, got (Linear|\{|Adam)"):
+            optimizer.attach(wrong)
     assert optimizer.attach(net) is optimizer
     with pytest.raises(ValueError, match="Adam: already attached to another model"):
         optimizer.attach(other)
