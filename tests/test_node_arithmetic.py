@@ -79,6 +79,10 @@ def test_a_long_sum_needs_no_recursion():
     assert fnn.Model(x, total, dtype="float64").predict([[1.0, -2.0]]).tolist() == [[3001.0, -6002.0]]
 
 
+def test_rescale_takes_numpys_numbers():
+    assert fnn.Rescale(np.float32(0.5), np.int64(3)).config == {"scale": 0.5, "offset": 3.0}
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
@@ -95,6 +99,8 @@ def test_a_long_sum_needs_no_recursion():
         (lambda a, b: a + np.nan, ValueError, "Rescale: offset: expected a finite number, got nan"),
         (lambda a, b: np.inf * a, ValueError, "Rescale: scale: expected a finite number, got inf"),
         (lambda a, b: a / b, TypeError, "unsupported operand"),
+        (lambda a, b: fnn.Rescale("2"), ValueError, "Rescale: scale: expected a finite number, got '2'"),
+        (lambda a, b: fnn.Rescale(1, True), ValueError, "Rescale: offset: expected a finite number, got True"),
     ],
 )  # fmt: skip
 def test_what_signs_cannot_do_is_said(make, error, message):

@@ -40,8 +40,8 @@ def noted(where: str) -> Iterator[None]:
         raise
 
 
-def checked(where: str, result: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
-    """Return what a user's code gave as an array, or say what is wrong with it.
+def checked(where: str, result: Any, shape: tuple[int, ...], what: str, cure: str = "") -> np.ndarray:
+    """Return what a user's code gave as an array, or say what is wrong with it; ``cure`` helps against a wrong shape.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def checked(where: str, result: Any, shape: tuple[int, ...], what: str) -> np.nd
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{where}: expected {what} of real numbers, got dtype {array.dtype}.")
     if array.shape != shape:
-        raise ValueError(f"{where}: expected {what} of shape {shape}, got {array.shape}.")
+        raise ValueError(f"{where}: expected {what} of shape {shape}, got {array.shape}{cure}.")
     return array
 
 
@@ -156,7 +156,7 @@ class CustomOp(Op):
                 raise TypeError(
                     f"{where}: expected (y, saved), got {_kind(result)}; return y, None if backward needs nothing."
                 )
-            y[...] = checked(where, result[0], y.shape, "y")
+            y[...] = checked(where, result[0], y.shape, "y", "; output_shape() says what it will be")
             if training:
                 kept[self] = result[1]
 
