@@ -111,7 +111,7 @@ cdef inline void hold(int64_t begin, int64_t end, int64_t d, const stretch_t* r,
         memcpy(states + (k - r.begin if d == 0 else r.end - 1 - k) * size, value, width * sizeof(floating))
 
 
-cdef void whole_row(const leaf_t* L, shape_t* s, const int64_t* order, int64_t i, int64_t d, int64_t steps, stretch_t* r,
+cdef inline void whole_row(const leaf_t* L, shape_t* s, const int64_t* order, int64_t i, int64_t d, int64_t steps, stretch_t* r,
                     const floating* x, const floating* w_ih, const floating* bias, const floating* once,
                     const floating* w_hh, const floating* h_before, const floating* c_before, bint still) noexcept nogil:
     """A stretch of one row, from the states before it; ``once`` is the input's part of all steps, or NULL.
@@ -147,7 +147,7 @@ cdef void whole_row(const leaf_t* L, shape_t* s, const int64_t* order, int64_t i
         ahead.x = x + (t + way) * I
         ahead.z = <floating*>r.z_next + i * N + (0 if d == 0 else (1 - stretch_steps(s)) * r.z_step)
     else:
-        if r.begin == 0 or own_begin > r.before:
+        if r.begin == 0 or own_begin > r.before or I == 0:  # of no features there are no shares
             k = t if d == 0 else steps - there
             product(there - here, N, I, x + k * I, I, 1, w_ih, N, bias, z + (k - r.low) * B * N, B * N, False)
         if own_begin <= r.begin and own_end > r.end:
