@@ -83,6 +83,8 @@ REFUSED = [
     (lambda: fnn.BatchNorm(0), r"BatchNorm: num_features: expected a positive"),
     (lambda: fnn.BatchNorm(2, momentum=1.5), r"BatchNorm: momentum: expected a number in \[0, 1\], got 1\.5"),
     (lambda: fnn.BatchNorm(2, momentum=float("nan")), r"momentum: expected a number in \[0, 1\], got nan"),
+    (lambda: fnn.BatchNorm(2, momentum=True), r"momentum: expected a number in \[0, 1\], got True"),
+    (lambda: fnn.BatchNorm(2, eps=True), r"BatchNorm: eps: expected a positive number, got True"),
     (lambda: fnn.BatchNorm(2, momentum="x"), r"momentum: expected a number in \[0, 1\], got 'x'"),
     (lambda: fnn.BatchNorm(2, eps=0), r"BatchNorm: eps: expected a positive number, got 0"),
     (lambda: fnn.BatchNorm(2, eps=float("inf")), r"eps: expected a positive number, got inf"),
@@ -97,6 +99,21 @@ REFUSED = [
 def test_arguments_that_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "config"),
+    [
+        (lambda number: fnn.Dropout(number(0.5)), {"p": 0.5}),
+        (lambda number: fnn.BatchNorm(2, momentum=number(0.5), eps=number(0.25)), {"momentum": 0.5, "eps": 0.25}),
+        (lambda number: fnn.GRU(2, 3, num_layers=2, dropout=number(0.5)), {"dropout": 0.5}),
+        (lambda number: fnn.Rescale(number(0.5), number(2)), {"scale": 0.5, "offset": 2.0}),
+    ],
+)
+def test_numpys_numbers_are_numbers(make, config):
+    layer = make(np.float32)
+    assert layer.config.items() >= config.items()
+    assert {type(layer.config[name]) for name in config} == {float}  # which JSON can hold
 
 
 def test_numpy_integers_are_sizes():

@@ -79,10 +79,6 @@ def test_a_long_sum_needs_no_recursion():
     assert fnn.Model(x, total, dtype="float64").predict([[1.0, -2.0]]).tolist() == [[3001.0, -6002.0]]
 
 
-def test_rescale_takes_numpys_numbers():
-    assert fnn.Rescale(np.float32(0.5), np.int64(3)).config == {"scale": 0.5, "offset": 3.0}
-
-
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [

@@ -18,6 +18,11 @@ def positive(owner: str, name: str, value: Any) -> int:
     return int(value)
 
 
+def is_number(value: Any) -> bool:
+    """Say whether it is a real number, Python's or NumPy's; a truth value is none."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
 class Layer:
     """Base of all layers.
 

@@ -82,7 +82,9 @@ class Node:
         return result
 
     def _number(self, sign: str, other: Any) -> float:
-        if isinstance(other, bool) or not isinstance(other, (int, float, np.integer, np.floating)):
+        from ._base import is_number
+
+        if not is_number(other):
             raise TypeError(
                 f"{sign}: expected a node or a number beside {self!r}, got {type(other).__name__}; an array that "
                 "changes from call to call is an input of the model, fnn.Input(...)."

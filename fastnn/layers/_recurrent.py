@@ -14,7 +14,7 @@ from ..ops._recurrent import RecurrentOp
 from ..ops.dropout import DropoutOp
 from ..ops.merge import ConcatOp
 from ..ops.shape import BroadcastOp, SliceOp
-from ._base import Layer, positive
+from ._base import Layer, is_number, positive
 from ._node import apply
 from .merge import MOST_INPUTS
 
@@ -62,7 +62,7 @@ class Recurrent(Layer):
         self.return_sequences = flag(owner, "return_sequences", return_sequences)
         self.return_state = flag(owner, "return_state", return_state)
         self.bias = flag(owner, "bias", bias)
-        if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+        if not is_number(dropout) or not 0 <= dropout < 1:
             raise ValueError(f"{owner}: dropout: expected a number in [0, 1), got {dropout!r}.")
         self.dropout = float(dropout)
         self.learned_state = flag(owner, "learned_state", learned_state)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-import numpy as np
-
 from ..ops._base import Graph, Value
 from ..ops.activation import ActivationOp, RescaleOp
-from ._base import Layer
+from ._base import Layer, is_number
 
 
 class _Activation(Layer):
@@ -103,8 +101,7 @@ class Rescale(Layer):
     def __init__(self, scale: float = 1.0, offset: float = 0.0) -> None:
         super().__init__()
         for name, value in (("scale", scale), ("offset", offset)):
-            real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-            if not real or not math.isfinite(value):
+            if not is_number(value) or not math.isfinite(value):
                 raise ValueError(f"Rescale: {name}: expected a finite number, got {value!r}.")
         self.scale, self.offset = float(scale), float(offset)
         self._config = {"scale": self.scale, "offset": self.offset}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..ops._base import Graph, Value
 from ..ops.dropout import DropoutOp
-from ._base import Layer
+from ._base import Layer, is_number
 
 
 class Dropout(Layer):
@@ -35,7 +35,7 @@ class Dropout(Layer):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
-        if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 <= p < 1:
+        if not is_number(p) or not 0 <= p < 1:
             raise ValueError(f"Dropout: p: expected a number in [0, 1), got {p!r}.")
         self.p = float(p)
         self._config = {"p": self.p}

@@ -9,7 +9,7 @@ import numpy as np
 from .. import initializers
 from ..ops._base import Graph, Parameter, Value
 from ..ops.norm import BatchNormOp
-from ._base import Layer, positive
+from ._base import Layer, is_number, positive
 
 _TORCH = {"gamma": "weight", "beta": "bias", "running_mean": "running_mean", "running_var": "running_var"}
 
@@ -48,9 +48,9 @@ class BatchNorm(Layer):
     def __init__(self, num_features: int, momentum: float = 0.1, eps: float = 1e-5) -> None:
         super().__init__()
         self.num_features = positive("BatchNorm", "num_features", num_features)
-        if not isinstance(momentum, (int, float)) or not 0 <= momentum <= 1:
+        if not is_number(momentum) or not 0 <= momentum <= 1:
             raise ValueError(f"BatchNorm: momentum: expected a number in [0, 1], got {momentum!r}.")
-        if not isinstance(eps, (int, float)) or not 0 < eps < float("inf"):
+        if not is_number(eps) or not 0 < eps < float("inf"):
             raise ValueError(f"BatchNorm: eps: expected a positive number, got {eps!r}.")
         self.momentum, self.eps = float(momentum), float(eps)
         self._config = {"num_features": self.num_features, "momentum": self.momentum, "eps": self.eps}
