@@ -220,7 +220,7 @@ def test_nothing_to_do(B, T, repeated, dtype, form):
 def test_no_features(B, H, form):
     """Nothing comes in but the bias, which a caller of the Cython functions may ask for."""
     for lengths, repeated in ((None, False), (True, False), (None, True)):
-        cell, case = make(form, "float32", 19, B, 5, 1, H, 2, lengths=lengths, repeated=repeated)
+        cell, case = make(form, "float32", 19, B, 20, 1, H, 2, lengths=lengths, repeated=repeated, scale=0.5)
         case |= {"x": case["x"][..., :0], "w_ih": case["w_ih"][:0], "w_ih_r": case["w_ih_r"][:0]}
         check(cell, case)
 
