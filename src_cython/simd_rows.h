@@ -229,7 +229,7 @@ INLINE void FN(row_steps)(int vectors, int64_t steps, int64_t H, int back, const
 {
     int64_t t, column = ahead ? ahead->column : 0, term = ahead ? ahead->term : 0;
     for (t = 0; t < steps; t++, z += z_step, c += step, h_new += step, back = !back) {
-        FN(row_step)(vectors, h ? H : 0, back, h, w, z, c_prev, c, h_new, ahead,
+        FN(row_step)(vectors, h ? H : 0, h && back, h, w, z, c_prev, c, h_new, ahead,
                      ahead ? ahead->terms + (t < ahead->more) : 0, &column, &term);
         h = h_new;
         c_prev = c;
