@@ -27,12 +27,25 @@ static void FN(leaf_transpose)(const void *a_, int64_t lda, int64_t rows, int64_
         }
 }
 
+/* Of few rows C is taken in wide tiles: more sums that wait for nothing, and more of B from the same page. Up to
+ * TILE_ROWS + 1 rows fit beside three vectors of B where there are 32 registers. */
+#if LEVEL_ID == 2
+#define WIDEST 8
+#define MOST_ROWS (TILE_ROWS + 1)
+#elif LEVEL_ID == 1
+#define WIDEST 6
+#define MOST_ROWS TILE_ROWS
+#else
+#define WIDEST TILE_VECTORS
+#define MOST_ROWS TILE_ROWS
+#endif
+
 /* A tile of m rows by v vectors of C stays in registers while k runs; ``tail`` lanes of the last vector exist. m and
  * v are constants where this is called: the loops over them unroll and the accumulators never reach memory. */
 INLINE void FN(gemm_tile)(int m, int v, int tail, int64_t K, const REAL *a, int64_t a_row, int64_t a_col,
                           const REAL *b, int64_t ldb, const REAL *bias, REAL *c, int64_t ldc, int accumulate)
 {
-    vec sum[TILE_ROWS][TILE_VECTORS], beta;
+    vec sum[MOST_ROWS][WIDEST], beta;
     int i, j;
     int64_t k;
     UNROLL for (j = 0; j < v; j++) {
@@ -42,7 +55,7 @@ INLINE void FN(gemm_tile)(int m, int v, int tail, int64_t K, const REAL *a, int6
             sum[i][j] = accumulate ? v_load_n(c + i * ldc + j * VL, n) + beta : beta;
     }
     for (k = 0; k < K; k++) {
-        vec row[TILE_VECTORS];
+        vec row[WIDEST];
         UNROLL for (j = 0; j < v; j++)
             row[j] = j == v - 1 && tail < VL ? v_load_n(b + k * ldb + j * VL, tail) : v_load(b + k * ldb + j * VL);
         UNROLL for (i = 0; i < m; i++) {
@@ -60,11 +73,38 @@ INLINE void FN(gemm_tile)(int m, int v, int tail, int64_t K, const REAL *a, int6
         }
 }
 
+/* A tile of whole vectors as a function of its own, of which the compiler makes one copy. */
+#define TILE(m, v)                                                                                                 \
+    static NOINLINE void FN(gemm_tile_##m##x##v)(int64_t K, const REAL *a, int64_t a_row, int64_t a_col,           \
+                                                 const REAL *b, int64_t ldb, const REAL *bias, REAL *c,            \
+                                                 int64_t ldc, int accumulate)                                      \
+    {                                                                                                              \
+        FN(gemm_tile)(m, v, VL, K, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate);                             \
+    }
+#if LEVEL_ID == 2
+TILE(2, 8)
+TILE(3, 8)
+TILE(4, 4)
+TILE(5, 4)
+TILE(6, 4)
+TILE(7, 3)
+TILE(9, 3)
+#elif LEVEL_ID == 1
+TILE(2, 6)
+TILE(3, 4)
+#endif
+#undef TILE
+
 /* All rows of a stripe of v vectors. */
 INLINE void FN(gemm_stripe)(int v, int tail, int64_t m, int64_t K, const REAL *a, int64_t a_row, int64_t a_col,
                             const REAL *b, int64_t ldb, const REAL *bias, REAL *c, int64_t ldc, int accumulate)
 {
     int64_t i = 0;
+#if LEVEL_ID == 2
+    if (v == TILE_VECTORS && tail == VL && K >= 32 && m % TILE_ROWS <= m / TILE_ROWS) /* then no row is left over */
+        for (; i < m % TILE_ROWS * MOST_ROWS; i += MOST_ROWS)
+            FN(gemm_tile_9x3)(K, a + i * a_row, a_row, a_col, b, ldb, bias, c + i * ldc, ldc, accumulate);
+#endif
     for (; i + TILE_ROWS <= m; i += TILE_ROWS)
         FN(gemm_tile)(TILE_ROWS, v, tail, K, a + i * a_row, a_row, a_col, b, ldb, bias, c + i * ldc, ldc, accumulate);
 #if TILE_ROWS > 4
@@ -159,16 +199,50 @@ static void FN(gemm_row)(int64_t n, int64_t K, const REAL *a, int64_t a_col, con
     }
 }
 
-static void FN(leaf_gemm)(int64_t m, int64_t n, int64_t k, const void *a_, int64_t a_row, int64_t a_col,
-                          const void *b_, int64_t ldb, const void *bias_, void *c_, int64_t ldc, int accumulate)
+#if LEVEL_ID > 0
+/* Vectors of a wide tile of so many rows. */
+#if LEVEL_ID == 2
+static const int FN(wide)[TILE_ROWS] = {0, 0, 8, 8, 4, 4, 4, 3};
+#else
+static const int FN(wide)[TILE_ROWS] = {0, 0, 6, 4};
+#endif
+
+/* Of few rows the columns that fill wide tiles. Return how many. */
+static NOINLINE int64_t FN(gemm_wide)(int64_t m, int64_t n, int64_t k, const REAL *a, int64_t a_row, int64_t a_col,
+                                      const REAL *b, int64_t ldb, const REAL *bias, REAL *c, int64_t ldc,
+                                      int accumulate)
 {
-    const REAL *a = a_, *b = b_, *bias = bias_;
-    REAL *c = c_;
     int64_t j = 0;
-    if (m == 1) {
-        FN(gemm_row)(n, k, a, a_col, b, ldb, bias, c, accumulate);
-        return;
+#define WIDE(rows, v)                                                                                              \
+    case rows:                                                                                                     \
+        for (; j + v * VL <= n; j += v * VL)                                                                       \
+            FN(gemm_tile_##rows##x##v)(k, a, a_row, a_col, b + j, ldb, bias ? bias + j : NULL, c + j, ldc,         \
+                                       accumulate);                                                                \
+        break
+    switch (m) {
+#if LEVEL_ID == 2
+        WIDE(2, 8);
+        WIDE(3, 8);
+        WIDE(4, 4);
+        WIDE(5, 4);
+        WIDE(6, 4);
+        WIDE(7, 3);
+#else
+        WIDE(2, 6);
+        WIDE(3, 4);
+#endif
     }
+#undef WIDE
+    return j;
+}
+#endif
+
+/* All of C, stripe by stripe. */
+static NOINLINE void FN(gemm_stripes)(int64_t m, int64_t n, int64_t k, const REAL *a, int64_t a_row, int64_t a_col,
+                                      const REAL *b, int64_t ldb, const REAL *bias, REAL *c, int64_t ldc,
+                                      int accumulate)
+{
+    int64_t j = 0;
     for (; j + TILE_VECTORS * VL <= n; j += TILE_VECTORS * VL)
         FN(gemm_stripe)(TILE_VECTORS, VL, m, k, a, a_row, a_col, b + j, ldb, bias ? bias + j : NULL, c + j, ldc,
                         accumulate);
@@ -188,3 +262,36 @@ static void FN(leaf_gemm)(int64_t m, int64_t n, int64_t k, const void *a_, int64
         FN(gemm_stripe)(1, (int)(n - j), m, k, a, a_row, a_col, b + j, ldb, bias ? bias + j : NULL, c + j, ldc,
                         accumulate);
 }
+
+static void FN(leaf_gemm)(int64_t m, int64_t n, int64_t k, const void *a_, int64_t a_row, int64_t a_col,
+                          const void *b_, int64_t ldb, const void *bias_, void *c_, int64_t ldc, int accumulate)
+{
+    const REAL *a = a_, *b = b_, *bias = bias_;
+    REAL *c = c_;
+    int64_t done;
+    if (m == 1) {
+        FN(gemm_row)(n, k, a, a_col, b, ldb, bias, c, accumulate);
+        return;
+    }
+#if LEVEL_ID == 2
+    if (m > MOST_ROWS && m < 2 * TILE_ROWS - 1 && k >= 32) { /* a tile of 8 would leave few, which read B as often */
+        done = (m + 1) / 2;
+        FN(leaf_gemm)(done, n, k, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate);
+        FN(leaf_gemm)(m - done, n, k, a + done * a_row, a_row, a_col, b, ldb, bias, c + done * ldc, ldc, accumulate);
+        return;
+    }
+#endif
+#if LEVEL_ID > 0
+    if (m < TILE_ROWS && n >= FN(wide)[m] * VL) {
+        done = FN(gemm_wide)(m, n, k, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate);
+        n -= done;
+        b += done;
+        c += done;
+        bias = bias ? bias + done : NULL;
+    }
+#endif
+    FN(gemm_stripes)(m, n, k, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate);
+}
+
+#undef WIDEST
+#undef MOST_ROWS

@@ -53,9 +53,11 @@
 
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline, unused))
+#define NOINLINE __attribute__((noinline, unused))
 #define UNROLL _Pragma("GCC unroll 16")
 #else
 #define INLINE static __inline
+#define NOINLINE
 #define UNROLL
 #endif
 

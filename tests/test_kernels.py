@@ -59,6 +59,8 @@ LINEAR_SIZES = [
     (32, 20, 64), (32, 64, 1), (128, 784, 10), (1, 128, 10), (13, 300, 31), (65, 129, 130), (200, 200, 200),
     # One column on either side over rows enough for the BLAS to be called at the baseline level: a single long row.
     (1000, 1, 3), (1000, 1, 5), (1000, 5, 1), (1000, 9, 1),
+    # Few rows in wide tiles and the columns left over, rows in halves, and tiles of nine rows among those of eight.
+    *((rows, 33, 301) for rows in (2, 3, 4, 5, 6, 7, 9, 10, 13, 17, 27)),
 ]  # fmt: skip
 
 
