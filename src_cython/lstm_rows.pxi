@@ -26,7 +26,7 @@ cdef inline bint whole_step(shape_t* s) noexcept nogil:
 
 cdef inline int64_t stretch_steps(shape_t* s) noexcept nogil:
     """Whole steps that the leaf takes at once, most of them beside the input's part of as many that follow."""
-    return SMALL_STRETCH if s.H <= s.VL else s.ahead_rows
+    return min(SMALL_STRETCH if s.H <= s.VL else s.ahead_rows, max(s.T, <int64_t>1))
 
 
 cdef inline int64_t gate_stride(shape_t* s) noexcept nogil:
@@ -53,7 +53,7 @@ cdef int64_t saved_rows(shape_t* s) noexcept nogil:
 cdef int64_t scratch_rows(shape_t* s) noexcept nogil:
     """Enough for either pass; every piece is rounded up to a line of the cache."""
     cdef int64_t width = up(s.H, s.VL), pieces = 64 * 16
-    cdef int64_t forward = s.B * (6 * width + 4 * width * (1 + max(<int64_t>2, steps_ahead(s))) + s.I)
+    cdef int64_t forward = s.B * (6 * width + 4 * width * (1 + steps_ahead(s)) + s.I)
     cdef int64_t backward = 4 * s.H * (width + s.I) + s.B * (s.T * 4 * s.H + 4 * s.H + 4 * width)
     if whole_step(s):
         forward = s.B * 2 * width + (s.I + s.H + 1 + s.B * (1 + 2 * stretch_steps(s))) * 4 * width
@@ -111,9 +111,10 @@ cdef inline void hold(int64_t begin, int64_t end, int64_t d, const stretch_t* r,
         memcpy(states + (k - r.begin if d == 0 else r.end - 1 - k) * size, value, width * sizeof(floating))
 
 
-cdef inline void whole_row(const leaf_t* L, shape_t* s, const int64_t* order, int64_t i, int64_t d, int64_t steps, stretch_t* r,
-                    const floating* x, const floating* w_ih, const floating* bias, const floating* once,
-                    const floating* w_hh, const floating* h_before, const floating* c_before, bint still) noexcept nogil:
+cdef inline void whole_row(const leaf_t* L, shape_t* s, const int64_t* order, int64_t i, int64_t d, int64_t steps,
+                           stretch_t* r, const floating* x, const floating* w_ih, const floating* bias,
+                           const floating* once, const floating* w_hh, const floating* h_before,
+                           const floating* c_before, bint still) noexcept nogil:
     """A stretch of one row, from the states before it; ``once`` is the input's part of all steps, or NULL.
 
     Of the smallest cell each step makes the input's part of the next one. Of the others the steps of a stretch share
@@ -243,7 +244,7 @@ cdef void forward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t
     cdef floating* c_first = take(&free, size)
     cdef floating* once = take(&free, B * N)
     cdef floating* gathered = take(&free, B * I)
-    cdef floating* z = saved if saved != NULL else take(&free, max(<int64_t>2, ahead) * B * N)
+    cdef floating* z = saved if saved != NULL else take(&free, ahead * B * N)
     cdef floating* cs = saved + up(T * B * N, 16) if saved != NULL else take(&free, slots * size)
     cdef floating* hs = cs + slots * size if saved != NULL else take(&free, slots * size)
     cdef floating* z_t

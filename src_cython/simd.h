@@ -10,10 +10,10 @@
 
 #include <stdint.h>
 
-/* Terms of z = x w + bias for AHEAD_ROWS rows of x, shared out among steps: the first share is ``terms`` from ``term`` of
- * the vector of columns at ``column`` on, and goes on with the next vector; so are the others, the first ``more`` of all
- * with one more. Where a gate is one vector wide each step makes all of the next one's instead, from the next row of x, for
- * ``terms`` steps; z is where that of the step after the last one goes. */
+/* Terms of z = x w + bias for AHEAD_ROWS rows of x, shared out among steps: the first share is ``terms`` from ``term``
+ * of the vector of columns at ``column`` on, and goes on with the next vector; so are the others, the first ``more`` of
+ * all with one more. Where a gate is one vector wide each step makes all of the next one's instead, from the next row
+ * of x, for ``terms`` steps; z is where that of the step after the last one goes. */
 typedef struct ahead_t {
     const void *x, *w, *bias;
     void *z;

@@ -120,8 +120,8 @@ INLINE void FN(ahead_term)(int vectors, FN(ahead_sums) * next)
 
 #define WOVEN(vectors) (8 * (vectors)) /* terms that row_gates makes, where it makes any */
 
-/* The gates and the new state of the sums. With ``woven``, terms of ``next`` stand between the activations, whose chains
- * would otherwise fill the processor's queues with instructions that wait for each other. */
+/* The gates and the new state of the sums. With ``woven``, terms of ``next`` stand between the activations, whose
+ * chains would otherwise fill the processor's queues with instructions that wait for each other. */
 INLINE void FN(row_gates)(int vectors, int woven, const vec *sums, REAL *z, const REAL *c_prev, REAL *c, REAL *h_new,
                           FN(ahead_sums) * next)
 {
@@ -238,10 +238,10 @@ INLINE void FN(row_steps)(int vectors, int64_t steps, int64_t H, int back, const
 
 /* Steps of one example with all its gates in registers: width is up to ROW_UNITS, the gates' stride and the weights'
  * too. z, the input's part of the first step, becomes its gates; h, NULL for 0, and c_prev are the states before it, c
- * and h_new those after it. Of the following steps z stands ``z_step`` further each, the states ``step``. ``back`` takes
- * the weights' rows from the last on, at every other step. ``ahead``, unless NULL, is a share of the input's part of
- * steps to come: products that wait for nothing, made while the weights are fetched and the activations wait for each
- * other. */
+ * and h_new those after it. Of the following steps z stands ``z_step`` further each, the states ``step``. ``back``: the
+ * weights' rows are taken from the last on at the first step and every other one. ``ahead``, unless NULL, is a share of
+ * the input's part of steps to come: products that wait for nothing, made while the weights are fetched and the
+ * activations wait for each other. */
 static void FN(leaf_lstm_row_steps)(int64_t steps, int64_t H, int64_t width, int back, const void *h, const void *w_hh,
                                     void *z, int64_t z_step, const void *c_prev, void *c, void *h_new, int64_t step,
                                     const ahead_t *ahead)
