@@ -352,7 +352,7 @@ cdef class Executor:
         e.input, e.output = input, output
         fill_format(&e.taken, input_shape, self.is_double)
         fill_format(&e.given, output_shape, self.is_double)
-        return e
+        return e.run  # a method takes its argument as it is, an object that is called wants a tuple of it
 
     def loop(self, list arrays, dict places, tuple input_shape, tuple output_shape):
         """Return a forward and a backward pass on single arrays; see the twin."""

@@ -37,7 +37,7 @@ cdef inline object fresh(format_t* format):
 
 
 cdef class Entry:
-    """From one array to the output of a program; made by :meth:`Executor.entry`. Any number of threads may call it."""
+    """From one array to the output of a program; made by :meth:`Executor.entry`. Any number of threads may run it."""
 
     cdef Executor executor
     cdef section_t section
@@ -45,7 +45,7 @@ cdef class Entry:
     cdef int input, output
     cdef format_t taken, given
 
-    def __call__(self, x):
+    def run(self, x):
         """Return the output; None if x is not exactly what the program was bound for, or the backend has changed."""
         cdef Workspace w
         if selected[0] or not fits(&self.taken, x):
