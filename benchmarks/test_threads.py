@@ -62,9 +62,15 @@ def loop(case, what, part=1.0):
     return train
 
 
+def warm_up(function):
+    """The number of threads has changed: a first call looks for its program, a second one for the short way there."""
+    function()
+    function()
+
+
 def alone(function, calls):
     """Seconds a call."""
-    function()  # the number of threads has changed: the program of the new one is looked for
+    warm_up(function)
     start = time.perf_counter()
     for _ in range(calls):
         function()
@@ -78,7 +84,7 @@ def side_by_side(functions, calls):
     barrier = threading.Barrier(len(functions), action=lambda: starts.append(time.perf_counter()))
 
     def run(function):
-        function()
+        warm_up(function)
         barrier.wait()
         for _ in range(calls):
             function()
