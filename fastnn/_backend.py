@@ -165,6 +165,7 @@ def compiled_state() -> str:
 
 
 _numpy = _load("_reference")
+vars(_numpy).update(importlib.import_module("fastnn._reference.program").KERNELS)  # those that do not warn of NaN
 _compiled, _compiled_state = _load_compiled()
 kernels: SimpleNamespace = _numpy
 #: Base class of streams, for either backend: the compiled one has a short way, and uses it only with its own programs.

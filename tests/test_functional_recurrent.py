@@ -231,3 +231,15 @@ REFUSED = [
 def test_what_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_infinity_passes_without_warnings(backend, family):
+    gates = {"rnn": 1, "gru": 3, "lstm": 4}[family]
+    x, w_ih, w_hh = np.full((2, 3, 3), np.inf), np.ones((3, 4 * gates)), np.ones((4, 4 * gates))
+    w_ih[0] = -1
+    y, *_, saved = getattr(F, family)(x, w_ih, w_hh, training=True)
+    gradients = getattr(F, f"{family}_backward")(np.full_like(y, np.inf), saved)
+    assert np.isnan(y).all()
+    assert np.isnan(gradients["x"]).all()

@@ -37,7 +37,7 @@ def test_a_loss_that_is_no_number_stops_with_advice(backend, data, monkeypatch, 
     net.compile(fnn.SGD(lr=1e100), "mse")
     advice = r"the loss became \w+ in epoch 1 .*learning rate \(it was 1e\+100\), clipnorm=1\.0, or inputs scaled"
     x = np.ones((200_000, 1), np.uint8)
-    with pytest.warns(RuntimeWarning, match=advice), np.errstate(all="ignore"):
+    with pytest.warns(RuntimeWarning, match=advice):
         net.fit(x, np.zeros_like(x), epochs=50, batch_size=2, verbose=0)
     assert net.stop_training
     assert net.optimizer.updates <= (100_000 if slice_seconds else 100)  # within an epoch, or a slice of a batch or so
@@ -46,7 +46,7 @@ def test_a_loss_that_is_no_number_stops_with_advice(backend, data, monkeypatch, 
 def test_a_nan_is_reported_in_its_epoch(backend):
     net = fnn.Sequential(fnn.Linear(1, 1), dtype="float64", seed=0)
     net.compile(fnn.SGD(lr=1e200), "mse")
-    with pytest.warns(RuntimeWarning, match=r"in epoch 2 and"), np.errstate(all="ignore"):
+    with pytest.warns(RuntimeWarning, match=r"in epoch 2 and"):
         history = net.fit(np.ones((2, 1)), np.zeros((2, 1)), epochs=3, batch_size=2, verbose=2)
     assert np.isfinite(history.history["loss"][0])
 
@@ -71,7 +71,7 @@ def test_the_history_ends_with_an_epoch_that_a_nan_cut_short(backend, monkeypatc
     given = {"x": [(x[:2], y[:2])] * 2000} if how == "iterable" else {"x": x, "y": y, "batch_size": 2}
     callbacks = {"slices": [Watch()], "hooks": [Watch(), Hooks()], "iterable": [Watch()]}[how]
     validation = {"validation_data": (x[:2], y[:2])} if validated else {}
-    with pytest.warns(RuntimeWarning, match="in epoch 1 and") as warned, np.errstate(all="ignore"):
+    with pytest.warns(RuntimeWarning, match="in epoch 1 and") as warned:
         history = net.fit(**given, epochs=50, verbose=0, callbacks=callbacks, **validation)
     assert len(warned) == 1
     assert len(ran) < 10
@@ -90,7 +90,7 @@ def test_the_history_ends_with_the_first_nan(backend, monkeypatch, how, capsys):
     net.compile(fnn.SGD(lr=1e200), "mse")
     x, y = np.ones((4, 1)), np.zeros((4, 1))
     given = {"x": x, "y": y} if how == "slices" else {"x": [(x, y)], "steps_per_epoch": 1}
-    with pytest.warns(RuntimeWarning, match=r"in epoch 2 and"), np.errstate(all="ignore"):
+    with pytest.warns(RuntimeWarning, match=r"in epoch 2 and"):
         net.fit(**given, epochs=50)
     losses = net.history.history["loss"]
     assert np.isfinite(losses).tolist() == [True, False]

@@ -290,7 +290,7 @@ def test_an_epoch_whose_loss_is_no_number_is_not_saved(backend, tmp_path):
     net = fnn.Sequential(fnn.Linear(1, 1), dtype="float64", seed=0)
     net.compile(fnn.SGD(lr=1e200), "mse")
     x, y = np.ones((2, 1)), np.zeros((2, 1))
-    with pytest.warns(RuntimeWarning, match="in epoch 2"), np.errstate(all="ignore"):
+    with pytest.warns(RuntimeWarning, match="in epoch 2"):
         net.fit(x, y, epochs=5, verbose=0, callbacks=[fnn.ModelCheckpoint(tmp_path / "m")])
     other = fnn.load(tmp_path / "m")
     assert other.epochs_done == 1

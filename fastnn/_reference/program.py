@@ -7,6 +7,7 @@ is called as ``function(arrays, kept, accumulate)`` with a dict of the workspace
 call what it wants under a key of its own, and under ``"undo"`` a function to call if one of the list raises.
 """
 
+import functools
 import importlib
 import inspect
 import time
@@ -15,13 +16,25 @@ import numpy as np
 
 __all__ = ["Executor", "Stepper"]
 
+
+def quiet(kernel):
+    """Return a kernel that passes NaN and infinity on without NumPy's warnings, as its compiled twin does."""
+
+    @functools.wraps(kernel)
+    def run(*arguments, **options):
+        with np.errstate(all="ignore"):
+            return kernel(*arguments, **options)
+
+    return run
+
+
 KERNELS = {}
 for _family in (
     "linear", "activation", "random", "norm", "shape", "merge", "embedding", "lstm", "lstm_peephole", "rnn",
     "gru", "scan", "loss", "metric", "optimizer",
 ):  # fmt: skip
     _module = importlib.import_module(f"{__package__}.{_family}")
-    KERNELS.update({name: getattr(_module, name) for name in _module.__all__})
+    KERNELS.update({name: quiet(getattr(_module, name)) for name in _module.__all__})
 #: The kernels that write parameters' gradients, or add to them.
 ADDING = {name for name, kernel in KERNELS.items() if "accumulate" in inspect.signature(kernel).parameters}
 
@@ -216,8 +229,9 @@ class Executor:
                 executor, tail_workspace, tail_arrays, size, tail_gathers = tail
                 run = executor, tail_workspace, tail_arrays, tail_gathers
             rows = index[position : position + size]
-            for source, batch in run[3]:
-                batch[...] = source[rows]
+            with np.errstate(over="ignore"):
+                for source, batch in run[3]:
+                    batch[...] = source[rows]
             if not run[0]._walk(section, run[1], run[2]):
                 workspace.error = run[1].failure()
                 break
