@@ -118,7 +118,8 @@ def take_up(net: Net, callbacks: Sequence[Callback], names: Sequence[str]) -> Hi
     Raises
     ------
     ValueError
-        The model was trained, and nothing is known of that; or figures or callbacks are others than before.
+        The model was trained, and nothing is known of that; its parameters are lost to a loss that was no number; or
+        figures or callbacks are others than before.
     """
     before = net.history
     if before is None:
@@ -128,6 +129,13 @@ def take_up(net: Net, callbacks: Sequence[Callback], names: Sequence[str]) -> Hi
                 "epochs whose training is not known, as after compile(); give initial_epoch= instead."
             )
         return History()
+    loss = before.last().get("loss", 0.0) if before.epoch else 0.0
+    if not np.isfinite(loss):
+        raise ValueError(
+            f"resume: expected a training that can go on, got one whose loss became {loss} in epoch "
+            f"{before.epoch[-1] + 1}: its parameters are lost; load its last checkpoint, or compile() a new model with "
+            "a smaller learning rate."
+        )
     if before.epoch and list(before.history) != list(names):
         raise ValueError(
             f"resume: expected the figures {list(before.history)} as before, got {list(names)}; give the same "

@@ -143,7 +143,8 @@ class Trainable(Net):
             Not compiled, or in training already.
         TypeError, ValueError
             Data that do not fit, or that hold NaN or infinity; nothing is changed then. An iterable's batches are
-            looked at as they come. With ``resume``, other figures or callbacks than before.
+            looked at as they come. With ``resume``, other figures or callbacks than before, or a training that ended in
+            a loss that is no number.
         KeyboardInterrupt
             Ctrl-C; the model stands at its last whole update.
         """

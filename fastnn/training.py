@@ -191,6 +191,8 @@ def fit(
         check_chunks(source)
     elif isinstance(source, Data) and source.stateful:
         check_stateful(len(source), size, shuffle)
+    if validation is not None and validation.stateful:
+        check_stateful(len(validation), size, False, "validation examples")
     names = names_of(model) + (names_of(model, "val_") if validation is not None else [])
     before = None
     if resume:
@@ -207,7 +209,9 @@ def fit(
         passes = Batches(model, Examples(source, size, shuffle), group, chunk)
     else:
         passes = Slices(source, size, shuffle, SLICE_SECONDS, ORDER_ROWS)
-    checker = None if validation is None else evaluator(validation, max(size, 256))
+    checker = None
+    if validation is not None:  # where states go on from batch to batch, the size of these is part of the figures
+        checker = evaluator(validation, size if validation.stateful else max(size, 256))
     return _Fit(model, passes, checker, names, first, epochs, verbose, chosen, before).run()
 
 
@@ -391,7 +395,7 @@ def check_trainable(model: Net, what: str) -> None:
         )
 
 
-def check_stateful(n: int, size: int, shuffle: bool) -> None:
+def check_stateful(n: int, size: int, shuffle: bool, what: str = "examples") -> None:
     """Refuse batches between which no state can go on."""
     if shuffle and n > size:
         raise ValueError(
@@ -400,7 +404,7 @@ def check_stateful(n: int, size: int, shuffle: bool) -> None:
         )
     if n > size and n % size:
         raise ValueError(
-            f"batch_size: expected a divisor of the {n} examples for a model with stateful layers, whose states go on "
+            f"batch_size: expected a divisor of the {n} {what} for a model with stateful layers, whose states go on "
             f"from batch to batch, got {size}."
         )
 

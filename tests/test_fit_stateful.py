@@ -42,6 +42,18 @@ def test_pieces_have_the_loss_of_the_whole(backend, data):
     assert_close(np.concatenate([first, net.predict(x[:, 4:])], axis=1), whole.predict(x), 1e-12)
 
 
+def test_validation_goes_on_from_batch_to_batch_as_the_training_does(backend, data):
+    x, y, x_cut, y_cut = data
+    net, whole = recurrent(lr=0.0), recurrent(stateful=False)
+    options = {"batch_size": 3, "shuffle": False, "verbose": 0}
+    history = net.fit(x_cut, y_cut, validation_data=(x_cut, y_cut), **options).history
+    assert history["val_loss"] == pytest.approx([whole.evaluate(x, y)["loss"]], rel=1e-12)
+    before = state(net)
+    with pytest.raises(ValueError, match="batch_size: expected a divisor of the 4 validation examples .* got 3"):
+        net.fit(x_cut, y_cut, validation_data=(x_cut[:4], y_cut[:4]), **options)
+    assert_same_state(state(net), before)
+
+
 @pytest.mark.parametrize("how", ["batches", "by hand", "accumulate"])
 def test_training_in_pieces(backend, data, how):
     """Gradients stop where a piece begins; states do not."""

@@ -300,6 +300,22 @@ def test_an_epoch_whose_loss_is_no_number_is_not_saved(backend, tmp_path):
 # -- what cannot go on -------------------------------------------------------------------------------------
 
 
+def test_a_training_that_ended_in_nan_cannot_be_resumed(backend, tmp_path):
+    net = fnn.Sequential(fnn.Linear(1, 1), dtype="float64", seed=0)
+    net.compile(fnn.SGD(lr=1e200), "mse")
+    x, y = np.ones((2, 1)), np.zeros((2, 1))
+    with pytest.warns(RuntimeWarning, match="in epoch 2"):
+        net.fit(x, y, epochs=5, verbose=0, callbacks=[fnn.ModelCheckpoint(tmp_path / "m")])
+    message = r"resume: expected a training that can go on, got one whose loss became (inf|nan) in epoch 2: .*checkpoint"
+    with pytest.raises(ValueError, match=message):
+        net.fit(x, y, epochs=5, verbose=0, resume=True)
+    net.save(tmp_path / "lost")
+    with pytest.raises(ValueError, match=message):
+        fnn.load(tmp_path / "lost").fit(x, y, epochs=5, verbose=0, resume=True)
+    checkpoint = fnn.load(tmp_path / "m")  # from before the loss was lost
+    assert checkpoint.fit(x, y, epochs=1, verbose=0, resume=True).epoch == [0]
+
+
 def test_trainings_that_cannot_be_resumed(backend, rng, tmp_path):
     x, y = addition_data(rng)
     given = {"x": x, "y": y[:, :1], "epochs": 4, "verbose": 0, "resume": True}
