@@ -388,7 +388,8 @@ class Lowering:
         if self.training:
             step += self._write_backward()
         if optimizer is not None:
-            step += optimizer.calls()
+            self._stage += 1
+            step += optimizer.calls(self._stage, len(self._parts))
         return {"step": step}
 
     @staticmethod

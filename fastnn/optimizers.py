@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SGD", "Adam", "Optimizer"]
 
+#: Parameters that a thread must have at least for an update to be shared out.
+LEAST_PART = 4096
+
 
 def _check(owner: str, name: str, value: Any, low: float, high: float = np.inf) -> float:
     number = np.nan
@@ -98,8 +101,16 @@ class Optimizer:
                 self.state[name] = np.zeros_like(vector)
         return self
 
-    def calls(self) -> list[Call]:
-        """Return the calls of one update over a program's named memory."""
+    def calls(self, stage: int = 0, threads: int = 1) -> list[Call]:
+        """Return the calls of one update over a program's named memory.
+
+        Parameters
+        ----------
+        stage : int
+            A number for calls that may run beside one another.
+        threads : int
+            Number of parts to share the update out to; it stays whole where it is small.
+        """
         model = self._model
         assert model is not None
         size = len(model.vectors.params)
@@ -110,8 +121,13 @@ class Optimizer:
         if self.clipnorm is not None:
             calls.append(Call("clip_gradients", (grads, segments), (self.clipnorm,)))
         moments = [Tensor(name, 0, (size,)) if name in self.vectors else None for name in self.slots]
-        calls.append(Call(self.kernel, (params, grads, *moments, segments, hyper), self.numbers()))
-        return calls
+        tensors = params, grads, *moments, segments, hyper
+        parts = max(1, min(threads, int(model.segments()[:, 1].sum()) // LEAST_PART))
+        if parts == 1:
+            return [*calls, Call(self.kernel, tensors, (*self.numbers(), 0, 1))]
+        for part in range(parts):
+            calls.append(Call(self.kernel, tensors, (*self.numbers(), part, parts), shard=(stage, part)))
+        return [*calls, Call("count_update", (hyper,))]
 
     #: Kernel of the update, and the state vectors of its signature in order.
     kernel: str

@@ -89,6 +89,14 @@ cdef struct section_t:
     bint plain        # all of them are kernels
 
 
+cdef int parts_of(section_t* section) noexcept nogil:
+    """In how many parts the batch is shared out."""
+    cdef int i, parts = 1
+    for i in range(section.n_stages):
+        parts = max(parts, section.stages[i].n_parts)
+    return parts
+
+
 include "program_gather.pxi"
 include "program_lists.pxi"
 include "program_memory.pxi"
@@ -391,20 +399,19 @@ cdef class Executor:
     ):
         """Run whole batches of an epoch or several until time is up; see the twin."""
         cdef section_t s = self.sections[<int>self.numbers[section]], tail_s
-        cdef feed_t feeds[MAX_FEEDS]
-        cdef feed_t tail_feeds[MAX_FEEDS]
-        cdef int n_feeds = len(gathers)
+        cdef batch_feeds_t feeds
+        cdef batch_feeds_t tail_feeds
         cdef Executor tail_executor = self
         cdef Workspace tail_workspace = workspace
         cdef int64_t tail_size = 0, n_stats = 2 * stats.shape[0]
         self.bind(workspace, arrays)
-        fill_feeds(gathers, feeds)
+        fill_batch(&feeds, gathers, batch_size, parts_of(&s))
         tail_s = s
         if tail is not None:
             tail_executor, tail_workspace, tail_arrays, tail_size, tail_gathers = tail
             tail_executor.bind(tail_workspace, tail_arrays)
-            fill_feeds(tail_gathers, tail_feeds)
             tail_s = tail_executor.sections[<int>tail_executor.numbers[section]]
+            fill_batch(&tail_feeds, tail_gathers, tail_size, parts_of(&tail_s))
         if len(index) == 0 or per_epoch <= 0:
             return position
 
@@ -415,22 +422,17 @@ cdef class Executor:
         cdef bint once = batch_size == per_epoch, fed = False
         cdef int64_t end = index.shape[0], row, since = 0, stride = 1
         cdef double start = now(), elapsed
-        cdef int k
         with nogil:
             while position < end:
                 if per_epoch - position % per_epoch >= batch_size:
                     if not (once and fed):
-                        for k in range(n_feeds):
-                            feeds[k].function(feeds[k].source, &index[position], batch_size, feeds[k].row, feeds[k].batch)
+                        gather(&feeds, &index[position])
                         fed = True
                     if not self.walk(s, workspace, False):
                         break
                     position += batch_size
                 else:
-                    for k in range(n_feeds):
-                        tail_feeds[k].function(
-                            tail_feeds[k].source, &index[position], tail_size, tail_feeds[k].row, tail_feeds[k].batch
-                        )
+                    gather(&tail_feeds, &index[position])
                     if not tail_executor.walk(tail_s, tail_workspace, False):
                         break
                     position += tail_size

@@ -1,5 +1,8 @@
 # Gathering: rows of the data into a batch, cast on the way. Included by program.pyx.
 
+cdef enum:
+    LEAST_GATHERED = 16384   # bytes of a batch below which waking another thread costs more than it saves
+
 ctypedef fused source_t:
     uint8_t
     int8_t
@@ -66,7 +69,8 @@ cdef struct feed_t:
     gather_t function
     const void* source
     void* batch
-    int64_t row
+    int64_t row      # bytes, or elements where they are cast
+    int64_t stride   # bytes of a row in the batch
 
 
 cdef int fill_feeds(list gathers, feed_t* feeds) except -1:
@@ -81,12 +85,51 @@ cdef int fill_feeds(list gathers, feed_t* feeds) except -1:
         feeds[k].source = cnp.PyArray_DATA(source)
         feeds[k].batch = cnp.PyArray_DATA(batch)
         feeds[k].row = batch.size // batch.shape[0]
+        feeds[k].stride = feeds[k].row * batch.itemsize
         kind = source.dtype.str[1:]
         if kind == batch.dtype.str[1:]:
             feeds[k].function = gather_same
-            feeds[k].row *= batch.itemsize
+            feeds[k].row = feeds[k].stride
         elif batch.itemsize == 8:
             feeds[k].function = find_gather(kind, d)
         else:
             feeds[k].function = find_gather(kind, f)
     return 0
+
+
+cdef struct batch_feeds_t:   # what a batch is gathered from
+    feed_t feeds[MAX_FEEDS]
+    int n_feeds
+    int parts                # of the batch, each gathered by the thread that works on it afterwards
+    int64_t size
+    const int64_t* index     # rows of the batch at hand
+
+
+cdef int fill_batch(batch_feeds_t* b, list gathers, int64_t size, int parts) except -1:
+    cdef int k
+    cdef int64_t bytes = 0
+    fill_feeds(gathers, b.feeds)
+    b.n_feeds, b.size = len(gathers), size
+    for k in range(b.n_feeds):
+        bytes += size * b.feeds[k].stride
+    b.parts = parts if bytes >= LEAST_GATHERED else 1
+    return 0
+
+
+cdef void gather_part(void* context, int part) noexcept nogil:
+    cdef batch_feeds_t* b = <batch_feeds_t*>context
+    cdef int64_t first = b.size * part // b.parts, last = b.size * (part + 1) // b.parts
+    cdef feed_t* feed
+    cdef int k
+    for k in range(b.n_feeds):
+        feed = &b.feeds[k]
+        feed.function(feed.source, b.index + first, last - first, feed.row, <char*>feed.batch + first * feed.stride)
+
+
+cdef inline void gather(batch_feeds_t* b, const int64_t* index) noexcept nogil:
+    """Gather a batch of the rows in ``index``."""
+    b.index = index
+    if b.parts > 1:
+        fastnn_parallel(gather_part, b, b.parts)
+    else:
+        gather_part(b, 0)

@@ -210,8 +210,11 @@ def run_loss(name, y, target=None, labels=None, weight=None, lengths=None, mean=
 
 
 def run_optimizer(kind, params, grads, rates, momentum=0.0, nesterov=0, weight_decay=0.0, betas=(0.9, 0.999), eps=1e-8,
-                  segments=None):
-    """All updates of ``grads`` (steps, P), one learning rate each: the parameters after each of them."""
+                  segments=None, parts=None):
+    """All updates of ``grads`` (steps, P), one learning rate each: the parameters after each of them.
+
+    ``parts`` are the numbers of the parts of each update in the order of their calls; none for an update in one call.
+    """
     P = params.size
     segments = np.array([[0, P]], dtype=np.int64) if segments is None else segments
     p, hyper, trajectory = params.copy(), np.zeros(2), []
@@ -221,10 +224,14 @@ def run_optimizer(kind, params, grads, rates, momentum=0.0, nesterov=0, weight_d
         g = gradient.copy()
         hyper[0] = rates[step]
         with unchanged(g, segments):
-            if kind == "sgd":
-                kernels.sgd_update(p, g, first, segments, hyper, momentum, nesterov, weight_decay)
-            else:
-                kernels.adam_update(p, g, first, second, segments, hyper, *betas, eps, weight_decay)
+            for part in parts or [None]:
+                shared = () if part is None else (part, len(parts))
+                if kind == "sgd":
+                    kernels.sgd_update(p, g, first, segments, hyper, momentum, nesterov, weight_decay, *shared)
+                else:
+                    kernels.adam_update(p, g, first, second, segments, hyper, *betas, eps, weight_decay, *shared)
+            if parts:
+                kernels.count_update(hyper)
         np.testing.assert_array_equal(hyper, [rates[step], step + 1], err_msg="hyper: learning rate, updates so far")
         trajectory.append(p.copy())
     return {"trajectory": np.stack(trajectory)}

@@ -80,6 +80,37 @@ def test_segments(rng, variant, dtype):
         np.testing.assert_array_equal(out[step, ~trainable], case["params"][~trainable])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("parts", [2, 3, 7])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_an_update_in_parts(rng, variant, parts, dtype):
+    """Each call takes a part of every stretch, they read the same count, and in any order they are the whole update."""
+    case = cast(optimizer_inputs(rng, P=200, **VARIANTS[variant]), dtype)
+    segments = np.array([[0, 130], [144, 1], [160, 40]], dtype=np.int64)
+    whole = run_optimizer(**case, segments=segments)["trajectory"]
+    for order in (range(parts), reversed(range(parts))):
+        shared = run_optimizer(**case, segments=segments, parts=list(order))["trajectory"]
+        assert_close(shared, whole, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_parts_do_not_meet(rng, kind):
+    """Two threads write to the same cache line in no case, and each number is one thread's."""
+    segments = np.array([[0, 130], [144, 1], [160, 40]], dtype=np.int64)
+    owners = np.zeros((3, 200), bool)
+    for part in range(3):
+        p, g, hyper = np.zeros(200), np.ones(200), np.array([0.1, 0.0])
+        numbers = (0.0, 0, 0.0) if kind == "sgd" else (0.9, 0.999, 1e-8, 0.0)
+        state = [np.zeros(200), np.zeros(200)][: 1 if kind == "sgd" else 2]
+        getattr(kernels, f"{kind}_update")(p, g, *state, segments, hyper, *numbers, part, 3)
+        owners[part] = p != 0
+        assert hyper[1] == 0  # count_update comes after the last
+    np.testing.assert_array_equal(owners.sum(axis=0), [any(o <= k < o + n for o, n in segments) for k in range(200)])
+    lines = np.add.reduceat(owners, np.arange(0, 200, 16), axis=1) > 0
+    assert (lines.sum(axis=0) <= 1).all()
+    assert (owners.sum(axis=1) >= 32).all()
+
+
 @pytest.mark.parametrize("kind", ["sgd", "adam"])
 def test_state_lives_in_the_arrays(rng, kind):
     """Momentum, moments and the count of updates are all there is: a run goes on from copies of them."""

@@ -187,6 +187,10 @@ def test_optimizers(segments, dtype, rng):
             hyper = np.array([0.01, updates])
             after = check("optimizer", "adam_update", (params, grads, m, v, segments, hyper), (0.9, 0.999, 1e-8, decay))
             assert after[5][1] == updates + 1
+        for part in range(3):
+            check("optimizer", "sgd_update", (params, grads, m, segments, hyper), (0.9, 0, decay, part, 3))
+            numbers = 0.9, 0.999, 1e-8, decay, part, 3
+            check("optimizer", "adam_update", (params, grads, m, v, segments, hyper), numbers)
     outside = np.ones(n, bool)
     for o, k in segments:
         outside[o : o + k] = False
