@@ -70,7 +70,8 @@ class Program:
     def entry(self, named: dict[str, np.ndarray | None], input_shape: tuple[int, ...]) -> Callable[[Any], Any] | None:
         """Return the short way from one input to a new output, for :meth:`fastnn.Model.predict`."""
         places = self.bases.index("input"), self.bases.index("output")
-        return self.executor.entry("forward", self.arrays(named), *places, input_shape, self.output_shapes[0])
+        arrays = self.arrays(named)
+        return self.executor.entry("forward", self._free, arrays, *places, input_shape, self.output_shapes[0])
 
     def loop(self, named: dict[str, np.ndarray | None], input_shape: tuple[int, ...]) -> Any:
         """Return the short way of a loop by hand on single arrays, or None; see the executor."""

@@ -275,6 +275,7 @@ cdef class Executor:
         cdef void* data
         if len(arrays) != self.n_bases or w.n_bases != self.n_bases:
             raise ValueError(f"run: expected {self.n_bases} arrays, got {len(arrays)}.")
+        w.bound = None
         for i in range(1, self.n_bases):
             data = NULL if arrays[i] is None else cnp.PyArray_DATA(<cnp.ndarray>arrays[i])
             if data != w.bases[i]:
@@ -350,13 +351,13 @@ cdef class Executor:
         if not whole:
             raise workspace.failure()
 
-    def entry(self, str section, list arrays, int input, int output, tuple input_shape, tuple output_shape):
+    def entry(self, str section, list pool, list arrays, int input, int output, tuple input_shape, tuple output_shape):
         """Return a callable for one input array; see the twin."""
         cdef Entry e = Entry.__new__(Entry)
         e.executor, e.section = self, self.sections[<int>self.numbers[section]]
         if e.section.python:
             return None
-        e.arrays, e.free = list(arrays), []
+        e.arrays, e.pool = list(arrays), pool
         e.input, e.output = input, output
         fill_format(&e.taken, input_shape, self.is_double)
         fill_format(&e.given, output_shape, self.is_double)

@@ -41,7 +41,8 @@ cdef class Entry:
 
     cdef Executor executor
     cdef section_t section
-    cdef list arrays, free
+    cdef list arrays
+    cdef list pool   # the program's workspaces; the other ways of running it leave theirs there too
     cdef int input, output
     cdef format_t taken, given
 
@@ -52,15 +53,17 @@ cdef class Entry:
             return None
         y = fresh(&self.given)
         try:
-            w = <Workspace>self.free.pop()
+            w = <Workspace>self.pool.pop()
         except IndexError:
             w = self.executor.workspace()
+        if w.bound is not self.arrays:
             self.executor.bind(w, self.arrays)
+            w.bound = self.arrays
         self.executor.point(w, self.input, cnp.PyArray_DATA(<cnp.ndarray>x))
         self.executor.point(w, self.output, cnp.PyArray_DATA(<cnp.ndarray>y))
         with nogil:
             self.executor.walk(self.section, w, False)
-        self.free.append(w)
+        self.pool.append(w)
         return y
 
 

@@ -19,6 +19,7 @@ cdef class Workspace:
     cdef int n_args
     cdef void** bases
     cdef int n_bases
+    cdef list bound       # of an Entry: its arrays, where they are what the pointers were last worked out for
     # Of the calls that are Python's alone:
     cdef list owners      # the arrays of the run at hand; None between runs
     cdef dict kept        # what they leave for one another, as the forward pass for the backward pass

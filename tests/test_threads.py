@@ -95,6 +95,21 @@ def test_eight_threads_predict_with_one_model_while_another_trains(backend, rng,
     assert_same_state(found[0], alone, leave_out=["compiled"])
 
 
+def test_the_ways_of_prediction_share_their_memory(backend, rng):
+    """Arrays that go the long way, the short way, and to other programs in between: one workspace for each program."""
+    net = addition_net()
+    x, other = rng.standard_normal((5, 4, 3)), rng.standard_normal((3, 4, 3))
+    fresh = [copy.deepcopy(net).predict(some) for some in (x, other, 2 * x)]
+    calls = [(x, 0), (x, 0), (other, 1), (x.tolist(), 0), (x, 0), (2 * x, 2), (other, 1), (other, 1)]
+    for given, expected in calls * 2:
+        np.testing.assert_array_equal(net.predict(given), fresh[expected])
+    for some in (x, other):
+        assert len(net.program([some.shape], "predict", ragged=(False,))._free) == 1
+    net.program([other.shape], "predict", ragged=(False,))._free.clear()
+    np.testing.assert_array_equal(net.predict(other), fresh[1])
+    assert len(net.program([other.shape], "predict", ragged=(False,))._free) == 1
+
+
 def test_models_of_shared_numbers_predict_side_by_side(backend, rng):
     """An encoder and the model that it is a part of."""
     a = fnn.Input((None, 3))

@@ -140,7 +140,7 @@ class Executor:
             workspace.arena = arrays[0]
             inner._walk("steps", workspace, arrays)
 
-    def entry(self, section, arrays, input, output, input_shape, output_shape):
+    def entry(self, section, pool, arrays, input, output, input_shape, output_shape):
         """Return the short way from one array to the output: a callable ``entry(x)``, or None if there is none.
 
         The callable returns a new array, or None if x is not exactly the kind of array that the program was bound for.
@@ -150,6 +150,8 @@ class Executor:
         ----------
         section : str
             The list to run.
+        pool : list
+            Workspaces that are free: each call takes one, or makes one, and puts it back.
         arrays : list
             As for :meth:`run`; those of the input and the output do not matter.
         input, output : int
