@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 __all__ = [
-    "check_beta", "check_count", "check_dtype", "check_float32", "check_length", "check_lengths", "check_shape", "flag",
-    "inner_size", "matrix", "number", "output", "packed", "plain", "real_array", "too_large", "vector",
+    "check_beta", "check_count", "check_dtype", "check_float32", "check_length", "check_lengths", "check_shape",
+    "finite", "flag", "inner_size", "matrix", "number", "output", "packed", "plain", "real_array", "too_large",
+    "vector",
 ]  # fmt: skip
 
 KINDS = {1: "a vector (1-D array)", 2: "a matrix (2-D array)", 3: "a batch of sequences (3-D array)"}
@@ -181,7 +182,21 @@ def number(value: Any, name: str) -> float:
     """Return a real number as a float."""
     if not isinstance(value, (int, float, np.floating, np.integer)):
         raise TypeError(f"{name}: expected a real number, got {type(value).__name__}; convert it with float().")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name}: expected a number that float64 can hold, got {value!r}.") from None
+
+
+def finite(value: Any) -> float | None:
+    """Return a finite real number as a float; None for anything else, as a truth value or an integer too large."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if np.isfinite(number) else None
 
 
 def flag(value: Any, name: str) -> bool:
@@ -217,8 +232,9 @@ def check_lengths(lengths: Any, shape: tuple[int, ...]) -> np.ndarray:
     if len(shape) != 3:
         raise ValueError(f"lengths: expected a batch of sequences (B, T, F) to go with them, got shape {shape}.")
     array = np.asarray(lengths)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"lengths: expected integers, got dtype {array.dtype}.")
+    if array.dtype.kind not in "iu" and array.shape != (0,):  # an empty list has no integers that would show its kind
+        cure = "; astype(int) converts whole numbers" if array.dtype.kind == "f" else ""
+        raise TypeError(f"lengths: expected integers, got dtype {array.dtype}{cure}.")
     if array.shape != (shape[0],):
         raise ValueError(f"lengths: expected shape ({shape[0]},), one for each sequence, got {array.shape}.")
     if array.size and (array.min() < 0 or array.max() > shape[1]):

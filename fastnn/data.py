@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import plain, real_array
+from ._arrays import finite, plain, real_array
 from .graphs import spread_lengths
 from .net import Net
 from .ops._base import Graph, Value
@@ -243,10 +243,9 @@ def class_weights(
     for number, factor in given.items():
         if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 0 <= number < classes:
             raise ValueError(f"class_weight: expected classes from 0 to {classes - 1}, got {number!r}.")
-        real = isinstance(factor, (int, float, np.integer, np.floating)) and not isinstance(factor, bool)
-        if not real or not np.isfinite(factor):
+        if (weight := finite(factor)) is None:
             raise ValueError(f"class_weight: expected a finite number for class {number}, got {factor!r}.")
-        factors[number] = factor
+        factors[number] = weight
     if is_labels:
         labels = y
     elif categorical:

@@ -14,7 +14,7 @@ from ._parts import describe_layer
 from .layers._base import Layer
 from .layers._node import Node, assemble_calls, calls_between, describe_calls
 from .net import RUNTIME
-from .ops._base import Graph, Op, Shape, Value
+from .ops._base import Graph, Op, Parameter, Shape, Value
 from .summary import summary_table
 from .trainable import Trainable
 
@@ -206,19 +206,20 @@ class Model(Trainable):
 
     def _own_config(self) -> dict[str, Any]:
         """What the architectures of all models say."""
-        return {
-            "class": type(self).__name__,
-            "dtype": self.dtype.name,
-            "seed": self.seed,
-            "layers": [
-                {
-                    **describe_layer(layer),
-                    "config": layer.config,
-                    "frozen": [name for name, p in layer.parameters.items() if not (p.buffer or p.trainable)],
-                }
-                for layer in self.layers
-            ],
-        }
+        entries = []
+        first: dict[Parameter, list[Any]] = {}  # where each stands: number of the layer, name in it
+        for number, layer in enumerate(self.layers):
+            entry = {
+                **describe_layer(layer),
+                "config": layer.config,
+                "frozen": [name for name, p in layer.parameters.items() if not (p.buffer or p.trainable)],
+            }
+            # A layer in the cells of two Scans, or in a cell and outside, is made twice by a file, and tied again.
+            if tied := {name: first[p] for name, p in layer.parameters.items() if p in first}:
+                entry["tied"] = tied
+            first = {p: [number, name] for name, p in layer.parameters.items()} | first
+            entries.append(entry)
+        return {"class": type(self).__name__, "dtype": self.dtype.name, "seed": self.seed, "layers": entries}
 
     def summary(self, print_fn: Callable[[str], Any] = print) -> None:
         """Print the layers, what they give and their numbers of parameters.

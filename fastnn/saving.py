@@ -14,6 +14,7 @@ from ._files import write_atomically
 from ._parts import check_custom, describe_loss, describe_metric, make_layer, make_loss, make_metric
 
 if TYPE_CHECKING:
+    from .layers._base import Layer
     from .model import Model
 
 FORMAT = "fastnn"
@@ -176,14 +177,16 @@ def _rebuild(
     path: str | Path, own: dict[str, Any], tensors: dict[str, np.ndarray], custom: Mapping[str, Any]
 ) -> Model:
     architecture = own["architecture"]
-    made = []
+    made: list[Layer] = []
     for entry in architecture["layers"]:
         layer = make_layer(path, entry, custom)
+        for name, (number, other) in entry.get("tied", {}).items():
+            layer.tie(name, made[number].parameters[other])
         for name in entry.get("frozen", ()):
             layer.parameters[name].trainable = False
         made.append(layer)
     # Sizes are believed only as far as there are numbers for them: none are drawn for a forged architecture.
-    expected = sum(p.size for layer in made for p in layer.parameters.values() if not p.buffer)
+    expected = sum(p.size for p in {p for layer in made for p in layer.parameters.values()} if not p.buffer)
     if expected > sum(array.size for array in tensors.values()):
         raise ValueError(f"expected tensors of {expected} numbers at least, got fewer")
     model = _assemble(architecture, made)

@@ -41,7 +41,8 @@ def summary_table(rows: Sequence[tuple[Layer, str, str]], layers: Sequence[Layer
         f"{a:>{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}  {e}".rstrip()
         for a, b, c, d, e in table
     ]
-    total = sum(layer.count for layer in layers)
-    frozen_total = sum(layer.count for layer in layers if not layer.trainable)
+    parameters = {p for layer in layers for p in layer.parameters.values() if not p.buffer}  # cells may share some
+    total = sum(p.size for p in parameters)
+    frozen_total = sum(p.size for p in parameters if not p.trainable)
     of_them = f", {frozen_total:,} of them frozen (*)" if frozen_total else ""
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], f"{total:,} parameters{of_them}, {dtype}"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from . import losses, metrics, optimizers, resuming
-from ._arrays import check_count, flag
+from ._arrays import check_count, finite, flag
 from .callbacks import Callback, History
 from .data import Data, split
 from .net import Net
@@ -82,10 +82,9 @@ def check_loss_weights(given: Any, outputs: Sequence[str]) -> tuple[float, ...]:
         raise ValueError("loss_weights: expected a model with several outputs, got one; choose another lr instead.")
     weights = []
     for label, weight in each(given, outputs, "loss_weights"):
-        real = isinstance(weight, (int, float, np.integer, np.floating)) and not isinstance(weight, bool)
-        if not real or not np.isfinite(weight):
+        if (number := finite(weight)) is None:
             raise ValueError(f"{label}: expected a finite number, got {weight!r}.")
-        weights.append(float(weight))
+        weights.append(number)
     return tuple(weights)
 
 

@@ -156,7 +156,7 @@ WRONG_LENGTHS = [
     (3, ValueError, r"lengths: expected shape \(5,\)"),
     ([0, 1, 2, 3, 5], ValueError, r"lengths: expected numbers from 0 to T = 4, got 0 to 5"),
     ([-1, 1, 2, 3, 4], ValueError, r"lengths: expected numbers from 0 to T = 4, got -1 to 4"),
-    ([1.0] * 5, TypeError, r"lengths: expected integers, got dtype float64"),
+    ([1.0] * 5, TypeError, r"lengths: expected integers, got dtype float64; astype\(int\) converts"),
     ([True] * 5, TypeError, r"lengths: expected integers, got dtype bool"),
     (["1"] * 5, TypeError, r"lengths: expected integers, got dtype <U1"),
     (np.full(5, 2**63, np.uint64), ValueError, r"lengths: expected numbers from 0 to T = 4"),

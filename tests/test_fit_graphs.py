@@ -178,6 +178,7 @@ def test_one_loss_and_one_list_of_metrics_for_all_outputs(backend, rng):
         ({"metrics": {"tag": ["accuracy"]}}, ValueError, r"metrics: expected the outputs' names .* got \['tag'\]"),
         ({"metrics": [["accuracy"]]}, ValueError, "metrics: expected 2 of them"),
         ({"loss_weights": 2.0}, TypeError, "loss_weights: expected 2 of them, as a list, a tuple or a dict .* float"),
+        ({"loss_weights": [1.0, 10**400]}, ValueError, r"loss_weights\[1\]: expected a finite number, got 1000"),
         ({"loss_weights": [1.0, np.nan]}, ValueError, r"loss_weights\[1\]: expected a finite number, got nan"),
         ({"loss_weights": {"tags": 1.0, "size": "a"}}, ValueError, r"loss_weights\['size'\]: expected a finite"),
     ],

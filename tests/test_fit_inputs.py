@@ -172,6 +172,7 @@ def test_classes_do_not_weigh_in_the_validation(backend, rng):
         ([1, 2, 3], TypeError, r"class_weight: expected a dict of class to weight, as .*, got \[1, 2, 3\]"),
         ({3: 1.0}, ValueError, "class_weight: expected classes from 0 to 2, got 3"),
         ({"0": 1.0}, ValueError, "class_weight: expected classes from 0 to 2, got '0'"),
+        ({0: 10**400}, ValueError, "class_weight: expected a finite number for class 0, got 1000"),
         ({0: np.inf}, ValueError, "class_weight: expected a finite number for class 0, got inf"),
         ({0: "a"}, ValueError, "class_weight: expected a finite number for class 0, got 'a'"),
     ],

@@ -472,6 +472,25 @@ WRONG_CALLS = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("given", [[], (), {}, {"h": node(4)}, np.zeros((2, 4)), [None], 0, [[]]])
+def test_initial_states_that_are_none(given):
+    """Nothing is mistaken for "begin with zeros" but None."""
+    got = type(given).__name__ if not isinstance(given, (list, tuple)) else "(none|NoneType|list)"
+    for layer, states in ((fnn.LSTM(3, 4), "h_0 and c_0"), (fnn.RNN(3, 4), "h_0"), (cell(), "state 0")):
+        message = rf"initial_state: expected a list of nodes for {states}, got {got}; without initial_state they are 0"
+        with pytest.raises(TypeError, match=message):
+            layer(node(None, 3), initial_state=given)
+    with pytest.raises(TypeError, match="argument 1: expected a node, or a list of them, got an empty list"):
+        fnn.GRU(3, 4)(node(None, 3), [])
+
+
+def cell():
+    """A Scan over three features with a state of four."""
+    x, h = node(3), node(4)
+    new = fnn.Tanh()(fnn.Linear(7, 4)(fnn.Concat()(x, h)))
+    return fnn.Scan(x, new, states={h: new})
+
+
 @pytest.mark.parametrize(("call", "message"), WRONG_CALLS)
 def test_calls_that_are_refused(call, message):
     with pytest.raises(ValueError, match=message):

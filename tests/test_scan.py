@@ -392,6 +392,34 @@ def test_a_state_dict_comes_back(rng):
         scan.load_state_dict({name: array for name, array in arrays.items() if name != "5.bias"})
 
 
+# -- layers in several cells ------------------------------------------------------------------------------------------
+
+
+def test_layers_in_several_cells_stay_shared_in_a_file(backend, rng, tmp_path):
+    """One Linear in the cells of two Scans, another in a cell and before it."""
+    shared, before = fnn.Linear(7, 4), fnn.Linear(3, 4)
+    a = fnn.Input((None, 3))
+    y = a
+    for size in (3, 3):
+        x, h = fnn.Input((size,)), fnn.Input((4,))
+        after = fnn.Tanh()(fnn.Add()(shared(fnn.Concat()(x, h)), before(x)))
+        y = fnn.Linear(4, 3)(fnn.Scan(x, after, states={h: after})(y))
+    before.trainable = False
+    net = fnn.Model(a, fnn.Add()(before(a), fnn.Linear(3, 4)(y)), dtype="float64", seed=0)
+    net.compile("adam", "mse")
+    x, y = rng.standard_normal((4, 5, 3)), rng.standard_normal((4, 5, 4))
+    net.fit(x, y, verbose=0)
+    net.save(tmp_path / "net")
+    other = fnn.load(tmp_path / "net")
+    lines = []
+    other.summary(lines.append)
+    assert len(other.own_parameters) == len(net.own_parameters) == 2 * 5
+    assert "94 parameters, 16 of them frozen" in lines[0]
+    for model in (net, other):
+        model.fit(x, y, verbose=0)
+    np.testing.assert_array_equal(other.predict(x), net.predict(x))
+
+
 # -- what is refused --------------------------------------------------------------------------------------------------
 
 
@@ -406,6 +434,17 @@ def test_arguments_that_are_no_cell():
         fnn.Scan(x, fnn.Add(), states={h: y})
     with pytest.raises(TypeError, match=r"Scan: states: expected nodes, got int"):
         fnn.Scan(x, y, states={h: 0})
+    for argument, call in (("x", lambda: fnn.Scan([], y, {h: y})), ("y", lambda: fnn.Scan(x, [], {h: y}))):
+        with pytest.raises(TypeError, match=rf"Scan: {argument}: expected a node, or a list of them, got an empty"):
+            call()
+    for option in ("return_sequences", "return_state"):
+        with pytest.raises(TypeError, match=f"Scan: {option}: expected True or False, got 'no'"):
+            fnn.Scan(x, y, {h: y}, **{option: "no"})
+    for sequences, states in (([x, x], {h: y}), (x, {x: y})):
+        with pytest.raises(ValueError, match="Scan: x, states: expected each node once, got one of them twice"):
+            fnn.Scan(sequences, y, states)
+    with pytest.raises(ValueError, match=r"states: expected nodes that fnn\.Input makes as .* got <Node .* of Tanh"):
+        fnn.Scan([x, h], y, states={fnn.Tanh()(h): y})
     with pytest.raises(ValueError, match=r"expected inputs \(F,\) of one step and states \(H,\), got .*\(B, T, 3\)"):
         fnn.Scan(fnn.Input((None, 3)), y, states={h: y})
     with pytest.raises(ValueError, match=r"the next state to have the state's shape \(B, 3\), got \(B, 2\)"):
@@ -443,7 +482,7 @@ def test_inputs_that_do_not_fit(rng):
         scan(x, h)
     with pytest.raises(ValueError, match=r"Scan: expected a sequence \(B, T, 3\), got shape \(B, T, 2\)"):
         scan(fnn.Input((None, 2)))
-    with pytest.raises(ValueError, match=r"Scan: expected a sequence \(B, T, 3\), got shape \(B, 3\)"):
+    with pytest.raises(ValueError, match=r"Scan: expected a sequence \(B, T, 3\), got shape \(B, 3\); a graph reads"):
         scan(fnn.Input((3,)))
     with pytest.raises(ValueError, match=r"Scan: expected an initial state \(B, 4\), got shape \(B, 3\)"):
         scan(x, initial_state=[h, fnn.Input((3,))])

@@ -105,6 +105,18 @@ class Layer:
         arguments = ", ".join(f"{key}={value!r}" for key, value in self._config.items())
         return f"{type(self).__name__}({arguments})"
 
+    def tie(self, name: str, parameter: Parameter) -> None:
+        """Share another layer's parameter, in the place of an own one that has no numbers yet.
+
+        Raises
+        ------
+        ValueError
+            The two have different shapes.
+        """
+        if parameter.shape != self.parameters[name].shape:
+            raise ValueError(f"{name}: expected shape {self.parameters[name].shape}, got {parameter.shape}")
+        self.parameters[name] = parameter
+
     # -- PyTorch's layout ------------------------------------------------------------------------------------
 
     def export(self) -> dict[str, np.ndarray]:

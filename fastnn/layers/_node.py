@@ -89,7 +89,12 @@ class Node:
                 f"{sign}: expected a node or a number beside {self!r}, got {type(other).__name__}; an array that "
                 "changes from call to call is an input of the model, fnn.Input(...)."
             )
-        return float(other)
+        try:
+            return float(other)
+        except OverflowError:
+            raise ValueError(
+                f"{sign}: expected a number that a float can hold beside {self!r}, got {other!r}."
+            ) from None
 
     def __add__(self, other: Node | float) -> Node:
         from .merge import Add
@@ -175,8 +180,11 @@ def apply(layer: Layer, inputs: Sequence[Any]) -> Node | tuple[Node, ...]:
         The layer does not take these shapes.
     """
     nodes: list[Node] = []
-    for given in inputs:
-        nodes += given if isinstance(given, (list, tuple)) else [given]
+    for number, given in enumerate(inputs):
+        several = isinstance(given, (list, tuple))
+        if several and not given and len(inputs) > 1:
+            raise TypeError(f"{layer!r}: argument {number}: expected a node, or a list of them, got an empty list.")
+        nodes += given if several else [given]
     for number, node in enumerate(nodes):
         if not isinstance(node, Node):
             raise TypeError(
@@ -188,10 +196,38 @@ def apply(layer: Layer, inputs: Sequence[Any]) -> Node | tuple[Node, ...]:
     call = LayerCall(layer, tuple(nodes))
     graph = Graph()
     result = layer.build(graph, *(graph.input(node.shape) for node in nodes))
-    several = isinstance(result, tuple)
     values: tuple[Value, ...] = result if isinstance(result, tuple) else (result,)
     call.outputs = tuple(Node(value.shape, call) for value in values)
-    return call.outputs if several else call.outputs[0]
+    return call.outputs if isinstance(result, tuple) else call.outputs[0]
+
+
+def apply_from(layer: Layer, inputs: Sequence[Any], initial_state: Any, states: Sequence[str]) -> Any:
+    """Write down that a recurrent layer is applied, perhaps to initial states that were given by themselves.
+
+    Parameters
+    ----------
+    layer : Layer
+    inputs : sequence
+        As for :func:`apply`.
+    initial_state : Node, list or tuple of them, or None
+    states : sequence of str
+        What they are called, in their order.
+
+    Raises
+    ------
+    TypeError
+        ``initial_state`` is something else, or an empty list.
+    """
+    if initial_state is None:
+        return apply(layer, inputs)
+    given = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
+    wrong = next((f"{type(one).__name__}" for one in given if not isinstance(one, Node)), None if given else "none")
+    if wrong is not None:
+        raise TypeError(
+            f"{layer!r}: initial_state: expected a list of nodes for {' and '.join(states)}, got {wrong}; without "
+            "initial_state they are 0, and arrays are given to the model, through nodes of fnn.Input((size,))."
+        )
+    return apply(layer, (*inputs, *given))
 
 
 def calls_between(

@@ -9,24 +9,18 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import initializers
+from .._arrays import flag
 from ..ops._base import Graph, Parameter, Value
 from ..ops._recurrent import RecurrentOp
 from ..ops.dropout import DropoutOp
 from ..ops.merge import ConcatOp
 from ..ops.shape import BroadcastOp, SliceOp
 from ._base import Layer, is_number, positive
-from ._node import apply
+from ._node import apply_from
 from .merge import MOST_INPUTS
 
 Initial = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 Weight = tuple[str, tuple[int, ...], Initial]
-
-
-def flag(owner: str, name: str, value: Any) -> bool:
-    """Return a truth value, or raise TypeError naming it: a "False" would count as true."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{owner}: {name}: expected True or False, got {value!r}.")
-    return bool(value)
 
 
 class Recurrent(Layer):
@@ -58,15 +52,15 @@ class Recurrent(Layer):
         self.input_size = positive(owner, "input_size", input_size)
         self.hidden_size = positive(owner, "hidden_size", hidden_size)
         self.num_layers = positive(owner, "num_layers", num_layers)
-        self.bidirectional = flag(owner, "bidirectional", bidirectional)
-        self.return_sequences = flag(owner, "return_sequences", return_sequences)
-        self.return_state = flag(owner, "return_state", return_state)
-        self.bias = flag(owner, "bias", bias)
+        self.bidirectional = flag(bidirectional, f"{owner}: bidirectional")
+        self.return_sequences = flag(return_sequences, f"{owner}: return_sequences")
+        self.return_state = flag(return_state, f"{owner}: return_state")
+        self.bias = flag(bias, f"{owner}: bias")
         if not is_number(dropout) or not 0 <= dropout < 1:
             raise ValueError(f"{owner}: dropout: expected a number in [0, 1), got {dropout!r}.")
         self.dropout = float(dropout)
-        self.learned_state = flag(owner, "learned_state", learned_state)
-        self.stateful = flag(owner, "stateful", stateful)
+        self.learned_state = flag(learned_state, f"{owner}: learned_state")
+        self.stateful = flag(stateful, f"{owner}: stateful")
         self._check_options(owner)
         vars(self).update(own)
         names = (
@@ -152,9 +146,7 @@ class Recurrent(Layer):
 
     def __call__(self, *inputs: Any, initial_state: Any = None) -> Any:
         """Apply the layer to nodes: a sequence, and perhaps the initial states, also as ``initial_state=[h, c]``."""
-        if initial_state is None:
-            return apply(self, inputs)
-        return apply(self, (*inputs, *(initial_state if isinstance(initial_state, (list, tuple)) else [initial_state])))
+        return apply_from(self, inputs, initial_state, [f"{state}_0" for state in self.states])
 
     def op(self, inputs: tuple[Value, ...], parameters: dict[str, Parameter]) -> RecurrentOp:
         """Return the op of one layer."""

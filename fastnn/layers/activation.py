@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
+from .._arrays import finite
 from ..ops._base import Graph, Value
 from ..ops.activation import ActivationOp, RescaleOp
-from ._base import Layer, is_number
+from ._base import Layer
 
 
 class _Activation(Layer):
@@ -101,7 +101,7 @@ class Rescale(Layer):
     def __init__(self, scale: float = 1.0, offset: float = 0.0) -> None:
         super().__init__()
         for name, value in (("scale", scale), ("offset", offset)):
-            if not is_number(value) or not math.isfinite(value):
+            if finite(value) is None:
                 raise ValueError(f"Rescale: {name}: expected a finite number, got {value!r}.")
         self.scale, self.offset = float(scale), float(offset)
         self._config = {"scale": self.scale, "offset": self.offset}

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from .. import initializers
+from .._arrays import flag
 from ..ops._base import Parameter, Value
 from ..ops.gru import GRUOp
-from ._recurrent import Recurrent, Weight, flag, no_bias
+from ._recurrent import Recurrent, Weight, no_bias
 
 
 class GRU(Recurrent):
@@ -87,7 +88,7 @@ class GRU(Recurrent):
     ) -> None:
         super().__init__(
             input_size, hidden_size, num_layers, bidirectional, return_sequences, return_state, bias, dropout,
-            learned_state, stateful, reset_after=flag("GRU", "reset_after", reset_after),
+            learned_state, stateful, reset_after=flag(reset_after, "GRU: reset_after"),
         )  # fmt: skip
 
     def weights(self, features: int) -> list[Weight]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 from .. import initializers
+from .._arrays import flag
 from ..ops._base import Parameter, Value
 from ..ops.lstm import LSTMOp, LSTMPeepholeOp
-from ._recurrent import Recurrent, Weight, flag, no_bias
+from ._recurrent import Recurrent, Weight, no_bias
 
 
 class LSTM(Recurrent):
@@ -93,7 +94,7 @@ class LSTM(Recurrent):
     ) -> None:
         super().__init__(
             input_size, hidden_size, num_layers, bidirectional, return_sequences, return_state, bias, dropout,
-            learned_state, stateful, peepholes=flag("LSTM", "peepholes", peepholes),
+            learned_state, stateful, peepholes=flag(peepholes, "LSTM: peepholes"),
         )  # fmt: skip
 
     def weights(self, features: int) -> list[Weight]:

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from ..ops._base import Graph, Op, Value
+from .._arrays import flag
+from ..ops._base import Graph, Op, Parameter, Value
 from ..ops.activation import ActivationOp, RescaleOp
 from ..ops.linear import LinearOp
 from ..ops.merge import AddOp, ConcatOp, MultiplyOp
 from ..ops.scan import ScanOp
 from ..ops.shape import LastStepOp, SliceOp
 from ._base import Layer
-from ._node import Node, apply, assemble_calls, calls_between, describe_calls
+from ._node import Node, apply_from, assemble_calls, calls_between, describe_calls
 
 #: Ops that give the same for a step alone and for all steps at once.
 STEPWISE: tuple[type[Op], ...] = (LinearOp, ActivationOp, RescaleOp, AddOp, MultiplyOp, ConcatOp, SliceOp)
@@ -76,7 +77,8 @@ class Scan(Layer):
         return_state: bool = False,
     ) -> None:
         super().__init__()
-        self.return_sequences, self.return_state = bool(return_sequences), bool(return_state)
+        self.return_sequences = flag(return_sequences, "Scan: return_sequences")
+        self.return_state = flag(return_state, "Scan: return_state")
         if not isinstance(states, Mapping) or not states:
             raise TypeError(f"Scan: states: expected a dict of each state's node to its next one, got {states!r}.")
         self._x, self._y = _nodes(x, "x"), _nodes(y, "y")
@@ -85,6 +87,11 @@ class Scan(Layer):
         for node in inputs:
             if len(node.shape) != 2 or node.shape[1] is None:
                 raise ValueError(f"Scan: expected inputs (F,) of one step and states (H,), got {node!r}.")
+        for node in self._before:
+            if node.call is not None:
+                raise ValueError(f"Scan: states: expected nodes that fnn.Input makes as the dict's keys, got {node!r}.")
+        if len(set(inputs)) < len(inputs):
+            raise ValueError("Scan: x, states: expected each node once, got one of them twice.")
         for before, after in states.items():
             if before.shape != after.shape:
                 raise ValueError(
@@ -137,6 +144,12 @@ class Scan(Layer):
         options = {name: config[name] for name in ("return_sequences", "return_state")}
         return cls(inputs[:-count], outputs[:-count], states, **options)
 
+    def tie(self, name: str, parameter: Parameter) -> None:
+        """Share another layer's parameter; the layer of the cell reads it too."""
+        super().tie(name, parameter)
+        number, _, own = name.partition(".")
+        self.cell_layers[int(number)].tie(own, parameter)
+
     @property
     def input_features(self) -> int | None:
         """F of the first x."""
@@ -144,9 +157,7 @@ class Scan(Layer):
 
     def __call__(self, *inputs: Any, initial_state: Any = None) -> Any:
         """Apply the layer to sequences, and perhaps to initial states, also as ``initial_state=[...]``."""
-        if initial_state is None:
-            return apply(self, inputs)
-        return apply(self, (*inputs, *(initial_state if isinstance(initial_state, (list, tuple)) else [initial_state])))
+        return apply_from(self, inputs, initial_state, [f"state {k}" for k in range(len(self._before))])
 
     def build(self, graph: Graph, *inputs: Value) -> Value | tuple[Value, ...]:
         """Add what depends on the sequences alone, the scan, and what no next state depends on."""
@@ -209,7 +220,10 @@ class Scan(Layer):
             )
         for node, value in zip(self._x, sequences, strict=True):
             if len(value.shape) != 3 or value.features != node.shape[1]:
-                raise ValueError(f"Scan: expected a sequence (B, T, {node.shape[1]}), got shape {value.letters}.")
+                cure = "" if len(value.shape) == 3 else "; a graph reads sequences with Input((None, F))"
+                raise ValueError(
+                    f"Scan: expected a sequence (B, T, {node.shape[1]}), got shape {value.letters}{cure}."
+                )
         for node, value in zip(self._before, starts, strict=False):
             if len(value.shape) != 2 or value.features != node.shape[1]:
                 raise ValueError(f"Scan: expected an initial state (B, {node.shape[1]}), got shape {value.letters}.")
@@ -235,6 +249,8 @@ class Scan(Layer):
 
 def _nodes(given: Any, what: str) -> list[Node]:
     nodes = list(given) if isinstance(given, (list, tuple)) else [given]
+    if not nodes:
+        raise TypeError(f"Scan: {what}: expected a node, or a list of them, got an empty list.")
     for node in nodes:
         if not isinstance(node, Node):
             raise TypeError(f"Scan: {what}: expected nodes, got {type(node).__name__}.")
