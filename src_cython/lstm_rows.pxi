@@ -114,7 +114,7 @@ cdef inline void hold(int64_t begin, int64_t end, int64_t d, const stretch_t* r,
 cdef inline void whole_row(const leaf_t* L, shape_t* s, const int64_t* order, int64_t i, int64_t d, int64_t steps,
                            stretch_t* r, const floating* x, const floating* w_ih, const floating* bias,
                            const floating* once, const floating* w_hh, const floating* h_before,
-                           const floating* c_before, bint still) noexcept nogil:
+                           const floating* c_before, bint still, bint kept) noexcept nogil:
     """A stretch of one row, from the states before it; ``once`` is the input's part of all steps, or NULL.
 
     Of the smallest cell each step makes the input's part of the next one. Of the others the steps of a stretch share
@@ -157,7 +157,7 @@ cdef inline void whole_row(const leaf_t* L, shape_t* s, const int64_t* order, in
     k = (t - r.low) * size
     if still and here == own_begin:
         h_before = NULL
-    L.lstm_row_steps(there - here, s.H, width, here & 1, h_before, w_hh,
+    L.lstm_row_steps(there - here, s.H, width, kept, here & 1, h_before, w_hh,
                      z + (t - r.low) * way * r.z_step, r.z_step, c_before, c + k, h + k, way * size, ahead)
     k += (there - 1 - here) * way * size
     hold(there, r.end, d, r, size, width, h + k, h)
@@ -216,7 +216,7 @@ cdef void forward_whole_direction(const leaf_t* L, shape_t* s, args_t* a, int64_
             r.ahead.terms, r.ahead.more = 4 * (width // s.VL) * I // n, 4 * (width // s.VL) * I % n
         for i in range(B):
             whole_row(L, s, order, i, d, steps, &r, x, w_ih, bias, once, w_hh, h + i * width, c + i * width,
-                      a.t[F_H0].data == NULL)
+                      a.t[F_H0].data == NULL, kept)
             if y != NULL and not in_y:
                 own_positions(s, order, i, d, steps, &own_begin, &own_end)
                 for k in range(max(r.begin, own_begin), min(r.end, own_end)):
@@ -286,7 +286,7 @@ cdef void forward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t
                 memcpy(z_t + i * N, once + order[i] * N, N * sizeof(floating))
         if not still:
             recur(L, live, N, H, h, width, w_hh, z_t, N, position & 1)
-        L.lstm_rows(live, H, H, width, z_t, c, c_new, h_new)
+        L.lstm_rows(live, H, H, width, saved != NULL, z_t, c, c_new, h_new)
         if live < B:
             memcpy(h_new + live * width, h + live * width, (B - live) * width * sizeof(floating))
             memcpy(c_new + live * width, c + live * width, (B - live) * width * sizeof(floating))

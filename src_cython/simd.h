@@ -75,12 +75,12 @@ typedef struct leaf_t {
     void (*lstm_dz)(int64_t vectors, int64_t H, const void *gates, const void *c_prev, const void *h, const void *dh,
                     const void *dy, void *dc, void *dz);
     /* The LSTM on rows, simd_rows.h. */
-    void (*lstm_rows)(int64_t rows, int64_t H, int64_t stride, int64_t width, void *z, const void *c_prev, void *c,
-                      void *h);
+    void (*lstm_rows)(int64_t rows, int64_t H, int64_t stride, int64_t width, int keep, void *z, const void *c_prev,
+                      void *c, void *h);
     int64_t ROW_UNITS;  /* units of the largest cell that lstm_row_steps takes */
     int64_t AHEAD_ROWS;
-    void (*lstm_row_steps)(int64_t steps, int64_t H, int64_t width, int back, const void *h, const void *w_hh, void *z,
-                           int64_t z_step, const void *c_prev, void *c, void *h_new, int64_t step,
+    void (*lstm_row_steps)(int64_t steps, int64_t H, int64_t width, int keep, int back, const void *h,
+                           const void *w_hh, void *z, int64_t z_step, const void *c_prev, void *c, void *h_new, int64_t step,
                            const ahead_t *ahead);
     void (*lstm_rows_dz)(int64_t H, int64_t stride, const void *gates, const void *c_prev, const void *h,
                          const void *dy, void *dh, void *dc, void *dz);

@@ -1,6 +1,7 @@
 /* The leaves of the GRU for one float type and one CPU level; simd_gru.h says what they are for. */
 
 #include "simd_vector.h"
+#include "simd_exp.h"
 
 #define SIGMOID(x) v_sigmoid_of_log2((x) * (REAL)-1.4426950408889634074)
 #define TANH(x) v_tanh_of_log2((x) * (REAL)2.8853900817779268147)

@@ -234,6 +234,33 @@ static void FN(leaf_lanes_sum)(int64_t vectors, int64_t steps, int64_t N, const 
 
 /* ----------------------------------------------------------------------------------------------------------- LSTM */
 
+/* The new c from the sums z at the gates, those of i, f, o multiplied beforehand by -1 / log 2, of g by 2 / log 2. o
+ * becomes 1 / o. With ``keep`` i, f and g become the gates; without, the denominators of i and g are divided by at
+ * once, as lstm_output does with those of o and tanh(c). */
+INLINE vec FN(lstm_state)(int keep, vec *i, vec *f, vec *g, vec *o, vec c_prev)
+{
+    vec below, above = v_tanh_of_log2_parts(*g, &below), product;
+    *i = v_sigmoid_below(*i);
+    *f = v_sigmoid_of_log2(*f);
+    *o = v_sigmoid_below(*o);
+    if (keep) {
+        *i = v_reciprocal(*i);
+        *g = v_quotient(above, below);
+        product = *i * *g;
+    } else
+        product = v_quotient(above, *i * below);
+    return v_fma(*f, c_prev, product);
+}
+
+/* h = o tanh(c), from 1 / o, which becomes o */
+INLINE vec FN(lstm_output)(vec *o, vec c)
+{
+    vec below, above = v_tanh_of_log2_parts(c * (REAL)2.8853900817779268147, &below), h;
+    h = v_quotient(above, *o * below);
+    *o = v_reciprocal(*o);
+    return h;
+}
+
 /* One step of ``units`` units. w is [k][unit][gate], k over the rows of x and then those of h; start is [unit][gate]
  * numbers (the bias), or rows of lanes (a projection made before). */
 INLINE void FN(step_units)(int units, int vectors, int64_t I_, int64_t H, const REAL *x, const REAL *h, const REAL *w,
@@ -265,25 +292,20 @@ INLINE void FN(step_units)(int units, int vectors, int64_t I_, int64_t H, const 
     }
     UNROLL for (u = 0; u < units; u++)
         UNROLL for (v = 0; v < vectors; v++) {
-            vec i = v_sigmoid_of_log2(sum[u][0][v]), f = v_sigmoid_of_log2(sum[u][1][v]);
-            vec G = v_tanh_of_log2(sum[u][2][v]), o = v_sigmoid_of_log2(sum[u][3][v]);
-            vec cell = v_fma(f, v_load(c_prev + u * lb + v * VL), i * G);
-            v_store(c_new + u * lb + v * VL, cell);
-            sum[u][0][v] = cell;
-            sum[u][3][v] = o;
-            if (gates) {
-                REAL *to = gates + u * 4 * lb + v * VL;
-                v_store(to, i);
-                v_store(to + lb, f);
-                v_store(to + 2 * lb, G);
-                v_store(to + 3 * lb, o);
-            }
+            vec *z = &sum[u][0][v]; /* of the next gate two further */
+            vec c = FN(lstm_state)(gates != NULL, z, z + 2, z + 4, z + 6, v_load(c_prev + u * lb + v * VL));
+            v_store(c_new + u * lb + v * VL, c);
+            if (gates)
+                UNROLL for (g = 0; g < 3; g++)
+                    v_store(gates + (u * 4 + g) * lb + v * VL, sum[u][g][v]);
+            sum[u][0][v] = c;
         }
     /* Apart from the gates: tanh(c) has to wait for them, and a processor looks only so far ahead for other work. */
     UNROLL for (u = 0; u < units; u++)
         UNROLL for (v = 0; v < vectors; v++) {
-            vec below, above = v_tanh_of_log2_parts(sum[u][0][v] * (REAL)2.8853900817779268147, &below);
-            v_store(h_new + u * lb + v * VL, v_quotient(sum[u][3][v] * above, below));
+            v_store(h_new + u * lb + v * VL, FN(lstm_output)(&sum[u][3][v], sum[u][0][v]));
+            if (gates)
+                v_store(gates + (u * 4 + 3) * lb + v * VL, sum[u][3][v]);
         }
 }
 

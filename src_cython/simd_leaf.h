@@ -7,6 +7,7 @@
  */
 
 #include "simd_vector.h"
+#include "simd_exp.h"
 #include "simd_elementwise.h"
 #include "simd_gemm.h"
 #include "simd_lanes.h"

@@ -39,6 +39,7 @@
 #define v_transpose FN(v_transpose)
 #define v_exp2m1_parts FN(v_exp2m1_parts)
 #define v_reciprocal FN(v_reciprocal)
+#define v_sigmoid_below FN(v_sigmoid_below)
 #define v_sigmoid_of_log2 FN(v_sigmoid_of_log2)
 #define v_tanh_of_log2 FN(v_tanh_of_log2)
 #define v_tanh_of_log2_parts FN(v_tanh_of_log2_parts)

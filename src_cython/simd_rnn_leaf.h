@@ -1,6 +1,7 @@
 /* The leaves of simd_rnn.h for one float type and one CPU level. Included by simd_levels.h. */
 
 #include "simd_vector.h"
+#include "simd_exp.h"
 #include "simd_gemm.h"
 
 INLINE vec FN(rnn_phi)(int activation, vec z)

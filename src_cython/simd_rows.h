@@ -6,11 +6,20 @@
 
 #define LOG2_E (REAL)1.4426950408889634074
 
+/* The factors that lanes have in their weights. */
+INLINE void FN(row_scaled)(vec *i, vec *f, vec *g, vec *o)
+{
+    *i *= -LOG2_E;
+    *f *= -LOG2_E;
+    *g *= 2 * LOG2_E;
+    *o *= -LOG2_E;
+}
+
 /* z (rows, 4, stride) becomes the gates after their activations; c and h (rows, width) are the new states. Units are
  * taken from the last on: where stride is H, a vector's lanes past the gate's end are the next gate's first, and those
  * may only change later. Then tanh(c), for all units: it has to wait for the gates. */
-static void FN(leaf_lstm_rows)(int64_t rows, int64_t H, int64_t stride, int64_t width, void *z_, const void *c_prev_,
-                               void *c_, void *h_)
+static void FN(leaf_lstm_rows)(int64_t rows, int64_t H, int64_t stride, int64_t width, int keep, void *z_,
+                               const void *c_prev_, void *c_, void *h_)
 {
     const REAL *c_prev = c_prev_;
     REAL *z = z_, *c = c_, *h = h_;
@@ -20,20 +29,21 @@ static void FN(leaf_lstm_rows)(int64_t rows, int64_t H, int64_t stride, int64_t 
         for (u = width - VL; u >= 0; u -= VL) {
             const int n = H - u < VL ? (int)(H - u) : VL;
             vec i = v_load(z + u), f = v_load(zf + u), g = v_load(zg + u), o = v_load_n(zo + u, n);
-            i = v_sigmoid_of_log2(i * -LOG2_E);
-            f = v_sigmoid_of_log2(f * -LOG2_E);
-            g = v_tanh_of_log2(g * (2 * LOG2_E));
-            o = v_sigmoid_of_log2(o * -LOG2_E);
-            v_store(c + u, v_fma(f, v_load(c_prev + u), i * g));
-            v_store_n(z + u, i, n);
-            v_store_n(zf + u, f, n);
-            v_store_n(zg + u, g, n);
+            FN(row_scaled)(&i, &f, &g, &o);
+            v_store(c + u, FN(lstm_state)(keep, &i, &f, &g, &o, v_load(c_prev + u)));
+            if (keep) {
+                v_store_n(z + u, i, n);
+                v_store_n(zf + u, f, n);
+                v_store_n(zg + u, g, n);
+            }
             v_store_n(zo + u, o, n);
         }
         for (u = 0; u < width; u += VL) {
             const int n = H - u < VL ? (int)(H - u) : VL;
-            vec below, above = v_tanh_of_log2_parts(v_load(c + u) * (2 * LOG2_E), &below);
-            v_store(h + u, v_quotient(v_load_n(zo + u, n) * above, below));
+            vec o = v_load_n(zo + u, n);
+            v_store(h + u, FN(lstm_output)(&o, v_load(c + u)));
+            if (keep)
+                v_store_n(zo + u, o, n);
         }
     }
 }
@@ -58,12 +68,12 @@ INLINE void FN(row_terms_small)(int64_t n, const REAL *x, const REAL *w, vec *su
 }
 
 /* Steps of the smallest cell: each makes the input's part of the next one as it does its own. */
-INLINE void FN(row_steps_small)(int64_t steps, int64_t H, const REAL *h, const REAL *w, REAL *z, int64_t z_step,
+INLINE void FN(row_steps_small)(int64_t steps, int64_t H, int keep, const REAL *h, const REAL *w, REAL *z, int64_t z_step,
                                 const REAL *c_prev, REAL *c, REAL *h_new, int64_t step, const ahead_t *ahead)
 {
     const int64_t inputs = ahead ? ahead->inputs : 0, rows = ahead ? ahead->terms : 0, half = inputs / 2;
     const REAL *x = ahead ? ahead->x : NULL, *w_ih = ahead ? ahead->w : NULL;
-    vec sums[4], next[4] = {v_all(0)}, i, f, g, o, above, below;
+    vec sums[4], next[4] = {v_all(0)};
     int64_t t;
     int j;
     for (t = 0; t < steps; t++, z += z_step, c += step, h_new += step) {
@@ -73,19 +83,16 @@ INLINE void FN(row_steps_small)(int64_t steps, int64_t H, const REAL *h, const R
         }
         if (h)
             FN(row_terms_small)(H, h, w, sums);
-        i = v_sigmoid_of_log2(sums[0] * -LOG2_E);
-        f = v_sigmoid_of_log2(sums[1] * -LOG2_E);
-        g = v_tanh_of_log2(sums[2] * (2 * LOG2_E));
-        v_store(c, v_fma(f, v_load(c_prev), i * g));
-        v_store(z, i);
-        v_store(z + VL, f);
-        v_store(z + 2 * VL, g);
+        FN(row_scaled)(&sums[0], &sums[1], &sums[2], &sums[3]);
+        v_store(c, FN(lstm_state)(keep, &sums[0], &sums[1], &sums[2], &sums[3], v_load(c_prev)));
+        if (keep)
+            UNROLL for (j = 0; j < 3; j++)
+                v_store(z + j * VL, sums[j]);
         if (t < rows)
             FN(row_terms_small)(half, x, w_ih, next);
-        o = v_sigmoid_of_log2(sums[3] * -LOG2_E);
-        above = v_tanh_of_log2_parts(v_load(c) * (2 * LOG2_E), &below);
-        v_store(z + 3 * VL, o);
-        v_store(h_new, v_quotient(o * above, below));
+        v_store(h_new, FN(lstm_output)(&sums[3], v_load(c)));
+        if (keep)
+            v_store(z + 3 * VL, sums[3]);
         if (t < rows) {
             FN(row_terms_small)(inputs - half, x + half, w_ih + half * 4 * VL, next);
             x += ahead->x_row;
@@ -120,9 +127,9 @@ INLINE void FN(ahead_term)(int vectors, FN(ahead_sums) * next)
 
 #define WOVEN(vectors) (8 * (vectors)) /* terms that row_gates makes, where it makes any */
 
-/* The gates and the new state of the sums. With ``woven``, terms of ``next`` stand between the activations, whose
+/* lstm_state and lstm_output of ``vectors`` vectors. With ``woven``, terms of ``next`` stand between the activations, whose
  * chains would otherwise fill the processor's queues with instructions that wait for each other. */
-INLINE void FN(row_gates)(int vectors, int woven, const vec *sums, REAL *z, const REAL *c_prev, REAL *c, REAL *h_new,
+INLINE void FN(row_gates)(int vectors, int woven, int keep, const vec *sums, REAL *z, const REAL *c_prev, REAL *c, REAL *h_new,
                           FN(ahead_sums) * next)
 {
     const int width = vectors * VL;
@@ -134,27 +141,33 @@ INLINE void FN(row_gates)(int vectors, int woven, const vec *sums, REAL *z, cons
             FN(ahead_term)(vectors, next); \
     } while (0)
     UNROLL for (j = 0; j < vectors; j++) {
-        vec i, f, g;
-        i = v_sigmoid_of_log2(sums[j] * -LOG2_E);
+        vec i, f, above, below, product;
+        i = v_sigmoid_below(sums[j] * -LOG2_E);
         TERM;
         f = v_sigmoid_of_log2(sums[vectors + j] * -LOG2_E);
         TERM;
-        g = v_tanh_of_log2(sums[2 * vectors + j] * (2 * LOG2_E));
+        above = v_tanh_of_log2_parts(sums[2 * vectors + j] * (2 * LOG2_E), &below);
         TERM;
-        o[j] = v_sigmoid_of_log2(sums[3 * vectors + j] * -LOG2_E);
+        o[j] = v_sigmoid_below(sums[3 * vectors + j] * -LOG2_E);
         TERM;
-        state[j] = v_fma(f, v_load(c_prev + j * VL), i * g);
+        if (keep) {
+            const vec g = v_quotient(above, below);
+            i = v_reciprocal(i);
+            product = i * g;
+            v_store(z + j * VL, i);
+            v_store(z + width + j * VL, f);
+            v_store(z + 2 * width + j * VL, g);
+            v_store(z + 3 * width + j * VL, v_reciprocal(o[j]));
+        } else
+            product = v_quotient(above, i * below);
+        state[j] = v_fma(f, v_load(c_prev + j * VL), product);
         v_store(c + j * VL, state[j]);
-        v_store(z + j * VL, i);
-        v_store(z + width + j * VL, f);
-        v_store(z + 2 * width + j * VL, g);
-        v_store(z + 3 * width + j * VL, o[j]);
     }
     UNROLL for (j = 0; j < vectors; j++) {
         vec below, above = v_tanh_of_log2_parts(state[j] * (2 * LOG2_E), &below);
         TERM;
         TERM;
-        v_store(h_new + j * VL, v_quotient(o[j] * above, below));
+        v_store(h_new + j * VL, v_quotient(above, o[j] * below));
         TERM;
         TERM;
     }
@@ -162,7 +175,7 @@ INLINE void FN(row_gates)(int vectors, int woven, const vec *sums, REAL *z, cons
 }
 
 /* ``column`` and ``term`` are where its share of ``terms`` begins, and go on to where it ends. */
-INLINE void FN(row_step)(int vectors, int64_t H, int back, const REAL *h, const REAL *w, REAL *z, const REAL *c_prev,
+INLINE void FN(row_step)(int vectors, int64_t H, int keep, int back, const REAL *h, const REAL *w, REAL *z, const REAL *c_prev,
                          REAL *c, REAL *h_new, const ahead_t *ahead, int64_t todo, int64_t *column, int64_t *term)
 {
     const int64_t width = vectors * VL, from_row = back ? -4 * width : 4 * width, from_h = back ? -1 : 1;
@@ -212,10 +225,10 @@ INLINE void FN(row_step)(int vectors, int64_t H, int back, const REAL *h, const 
     for (; left > 0; left--, h += from_h, w += from_row)
         FN(row_term)(vectors, *h, w, sums);
     if (vectors == 2 && terms >= WOVEN(vectors)) {
-        FN(row_gates)(vectors, 1, sums, z, c_prev, c, h_new, &next);
+        FN(row_gates)(vectors, 1, keep, sums, z, c_prev, c, h_new, &next);
         terms -= WOVEN(vectors);
     } else
-        FN(row_gates)(vectors, 0, sums, z, c_prev, c, h_new, &next);
+        FN(row_gates)(vectors, 0, keep, sums, z, c_prev, c, h_new, &next);
     if (z_next) {
         for (; terms > 0; terms--)
             FN(ahead_term)(vectors, &next);
@@ -224,12 +237,12 @@ INLINE void FN(row_step)(int vectors, int64_t H, int back, const REAL *h, const 
     }
 }
 
-INLINE void FN(row_steps)(int vectors, int64_t steps, int64_t H, int back, const REAL *h, const REAL *w, REAL *z,
+INLINE void FN(row_steps)(int vectors, int64_t steps, int64_t H, int keep, int back, const REAL *h, const REAL *w, REAL *z,
                           int64_t z_step, const REAL *c_prev, REAL *c, REAL *h_new, int64_t step, const ahead_t *ahead)
 {
     int64_t t, column = ahead ? ahead->column : 0, term = ahead ? ahead->term : 0;
     for (t = 0; t < steps; t++, z += z_step, c += step, h_new += step, back = !back) {
-        FN(row_step)(vectors, h ? H : 0, h && back, h, w, z, c_prev, c, h_new, ahead,
+        FN(row_step)(vectors, h ? H : 0, keep, h && back, h, w, z, c_prev, c, h_new, ahead,
                      ahead ? ahead->terms + (t < ahead->more) : 0, &column, &term);
         h = h_new;
         c_prev = c;
@@ -242,19 +255,19 @@ INLINE void FN(row_steps)(int vectors, int64_t steps, int64_t H, int back, const
  * weights' rows are taken from the last on at the first step and every other one. ``ahead``, unless NULL, is a share of
  * the input's part of steps to come: products that wait for nothing, made while the weights are fetched and the
  * activations wait for each other. */
-static void FN(leaf_lstm_row_steps)(int64_t steps, int64_t H, int64_t width, int back, const void *h, const void *w_hh,
-                                    void *z, int64_t z_step, const void *c_prev, void *c, void *h_new, int64_t step,
+static void FN(leaf_lstm_row_steps)(int64_t steps, int64_t H, int64_t width, int keep, int back, const void *h,
+                                    const void *w_hh, void *z, int64_t z_step, const void *c_prev, void *c, void *h_new, int64_t step,
                                     const ahead_t *ahead)
 {
     if (width == VL)
-        FN(row_steps_small)(steps, H, h, w_hh, z, z_step, c_prev, c, h_new, step, ahead);
+        FN(row_steps_small)(steps, H, keep, h, w_hh, z, z_step, c_prev, c, h_new, step, ahead);
     else if (width == 2 * VL)
-        FN(row_steps)(2, steps, H, back, h, w_hh, z, z_step, c_prev, c, h_new, step, ahead);
+        FN(row_steps)(2, steps, H, keep, back, h, w_hh, z, z_step, c_prev, c, h_new, step, ahead);
 #if ROW_SUMS >= 16
     else if (width == 3 * VL)
-        FN(row_steps)(3, steps, H, back, h, w_hh, z, z_step, c_prev, c, h_new, step, ahead);
+        FN(row_steps)(3, steps, H, keep, back, h, w_hh, z, z_step, c_prev, c, h_new, step, ahead);
     else
-        FN(row_steps)(4, steps, H, back, h, w_hh, z, z_step, c_prev, c, h_new, step, ahead);
+        FN(row_steps)(4, steps, H, keep, back, h, w_hh, z, z_step, c_prev, c, h_new, step, ahead);
 #endif
 }
 

@@ -55,13 +55,13 @@ cdef extern from "simd.h" nogil:
                           void* h_new) noexcept nogil
         void (*lstm_dz)(int64_t vectors, int64_t H, const void* gates, const void* c_prev, const void* h,
                         const void* dh, const void* dy, void* dc, void* dz) noexcept nogil
-        void (*lstm_rows)(int64_t rows, int64_t H, int64_t stride, int64_t width, void* z, const void* c_prev, void* c,
-                          void* h) noexcept nogil
+        void (*lstm_rows)(int64_t rows, int64_t H, int64_t stride, int64_t width, bint keep, void* z,
+                          const void* c_prev, void* c, void* h) noexcept nogil
         int64_t ROW_UNITS
         int64_t AHEAD_ROWS
-        void (*lstm_row_steps)(int64_t steps, int64_t H, int64_t width, bint back, const void* h, const void* w_hh,
-                               void* z, int64_t z_step, const void* c_prev, void* c, void* h_new, int64_t step,
-                               const ahead_t* ahead) noexcept nogil
+        void (*lstm_row_steps)(int64_t steps, int64_t H, int64_t width, bint keep, bint back, const void* h,
+                               const void* w_hh, void* z, int64_t z_step, const void* c_prev, void* c, void* h_new,
+                               int64_t step, const ahead_t* ahead) noexcept nogil
         void (*lstm_rows_dz)(int64_t H, int64_t stride, const void* gates, const void* c_prev, const void* h,
                              const void* dy, void* dh, void* dc, void* dz) noexcept nogil
         int64_t (*argmax)(const void* x, int64_t n) noexcept nogil
