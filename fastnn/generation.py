@@ -26,9 +26,12 @@ def generate(
     decoder = _decoder(graph)
     source = graph.inputs[-1]
     classes, reads = _classes(graph, source)
-    if end is not None and not (isinstance(end, (int, np.integer)) and 0 <= end < classes):
+    whole = isinstance(end, (int, np.integer)) and not isinstance(end, bool)
+    if end is not None and not (whole and 0 <= end < classes):
         raise ValueError(f"end: expected a class number from 0 to {classes - 1}, got {end!r}.")
     arrays, longs = _given(net, graph, x, lengths)
+    if arrays and len(arrays[0]) == 0:
+        raise ValueError(f"x: expected at least one example, got shape {arrays[0].shape}.")
     prompt = _prompt(start, classes, len(arrays[0]) if arrays else None)
     batch = len(prompt)
     count = len(graph.inputs)

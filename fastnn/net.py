@@ -414,7 +414,19 @@ class Net(Structure):
     # -- states that go on -----------------------------------------------------------------------------------
 
     def reset_states(self) -> None:
-        """Let stateful layers begin new sequences: their states are 0 again, and batches may have another size."""
+        """Let stateful layers begin new sequences: their states are 0 again, and batches may have another size.
+
+        Examples
+        --------
+        >>> import fastnn as fnn, numpy as np
+        >>> net = fnn.Sequential(fnn.GRU(3, 4, stateful=True), seed=0)
+        >>> first, second = net.predict(np.ones((2, 5, 3))), net.predict(np.ones((2, 5, 3)))
+        >>> bool((first == second).any())  # the second goes on where the first has ended
+        False
+        >>> net.reset_states()
+        >>> bool((first == net.predict(np.ones((2, 5, 3)))).all())
+        True
+        """
         self.carried.reset()
 
     def stream(self, batch_size: int = 1) -> Stream:
@@ -433,6 +445,13 @@ class Net(Structure):
         ------
         ValueError
             A layer needs the whole sequence, as a bidirectional one does, or an input has no time axis.
+
+        Examples
+        --------
+        >>> import fastnn as fnn, numpy as np
+        >>> step = fnn.Sequential(fnn.GRU(3, 4), seed=0).stream(batch_size=2)
+        >>> step(np.ones((2, 3))).shape, step(np.ones((2, 5, 3))).shape  # one step, then a block of five
+        ((2, 4), (2, 5, 4))
         """
         stream = Stream(self, batch_size)
         self._streams.add(stream)
@@ -451,8 +470,8 @@ class Net(Structure):
         ----------
         x : array, or a list, tuple or dict of arrays
             The inputs but the last; None where the last is the only one.
-        start : int or (B, P) array of int
-            The class number that begins every sequence, or class numbers to go on from.
+        start : int, or (B,) or (B, P) array of int
+            The class number that begins every sequence, or those of each, one or several to go on from.
         end : int, optional
             The class number that ends a sequence.
         max_steps : int
@@ -471,6 +490,16 @@ class Net(Structure):
         ------
         TypeError, ValueError
             The model has no causal decoder over classes, or the arguments do not fit it.
+
+        Examples
+        --------
+        >>> import fastnn as fnn, numpy as np
+        >>> x, so_far = fnn.Input((None, 3)), fnn.Input((None,))
+        >>> h = fnn.GRU(3, 8, return_sequences=False)(x)
+        >>> y = fnn.Linear(8, 5)(fnn.GRU(4, 8)(fnn.Embedding(5, 4)(so_far), initial_state=h))
+        >>> classes, ends = fnn.Model([x, so_far], y, seed=0).generate(np.ones((2, 7, 3)), start=0, max_steps=6)
+        >>> classes.shape, ends.tolist()
+        ((2, 6), [6, 6])
         """
         return generate(self, x, start, end, max_steps, lengths)
 

@@ -164,7 +164,10 @@ class Sequential(Model):
         if natural is not None and natural.checks:
             return natural
         if features is None:
-            raise ValueError("stream: expected a model that knows the size of its input, got layers that take any.")
+            raise ValueError(
+                "stream: expected a model that knows the size of its input, got layers that take any; a graph says it, "
+                "fnn.Model(x, ...) with x = fnn.Input((None, F))."
+            )
         return self.graph((1, 1, features))
 
     def _natural_graph(self) -> Graph | None:

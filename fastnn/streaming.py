@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from .graphs import leading_to
 from .lowering import Lowering
 from .ops._base import Graph
 from .program import Program, numbered
+from .structure import each
 
 if TYPE_CHECKING:
     from .net import Net
@@ -28,8 +29,9 @@ class Stream(_backend.Stepper):
 
     y_t = net(x_1 ... x_t)_t, computed from x_t and the states that the steps before have left. Call it with the next
     step, ``(B, F)``, or with a block of steps, ``(B, T, F)``; it returns the output for just these steps, ``(B, F')``
-    or ``(B, T, F')``, a new array. Calls like the last one, with arrays of the model's dtype, take the shortest way.
-    Parameters are the model's own, as they stand at the call.
+    or ``(B, T, F')``, a new array. Several inputs go in as a list, tuple or dict, several outputs come out as a tuple.
+    Calls like the last one, with arrays of the model's dtype, take the shortest way. Parameters are the model's own, as
+    they stand at the call.
 
     Parameters
     ----------
@@ -134,6 +136,13 @@ class Stream(_backend.Stepper):
         self.settle()
         self._carry[0][...] = state[:size]
 
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Refuse to be copied or pickled: what is prepared holds pointers into the model."""
+        raise TypeError(
+            "stream: expected a stream to stay what it is, got a copy or a pickle of one; begin another with "
+            "other = net.stream(batch_size), and other.restore(stream.state) puts it in the same place."
+        )
+
     def settle(self) -> None:
         """Take the states back from the short way, which swaps the two memories at every step."""
         if self.disarm():
@@ -191,11 +200,8 @@ class Stream(_backend.Stepper):
     def _steps(self, x: Any) -> tuple[list[np.ndarray], bool]:
         """Check what was given; return arrays with a time axis, and whether it was a single step without one."""
         net, inputs = self._net, self._graph.inputs
-        given = list(x) if isinstance(x, (list, tuple)) and len(inputs) > 1 else [x]
-        if len(given) != len(inputs):
-            raise ValueError(f"stream: expected {len(inputs)} inputs, as a list, got {len(given)}.")
-        names = ["x"] if len(inputs) == 1 else [f"x[{number}]" for number in range(len(inputs))]
-        arrays = [real_array(one, f"stream: {name}") for one, name in zip(given, names, strict=True)]
+        given = each(x, net.input_names[-len(inputs) :], "stream: x")  # a decoder's input is the last one
+        arrays = [real_array(one, name) for name, one in given]
         single = arrays[0].ndim == len(inputs[0].shape) - 1
         if single:
             arrays = [array[:, None] if array.ndim else array for array in arrays]
@@ -205,11 +211,11 @@ class Stream(_backend.Stepper):
             if array.shape != expected or steps == 0:
                 rest = "".join(f", {size}" for size in value.shape[2:])
                 raise ValueError(
-                    f"stream: {names[number]}: expected a step ({self.batch_size}{rest or ','}) or a block of steps "
-                    f"({self.batch_size}, T{rest}), got shape {np.shape(given[number])}; sequences side by side are "
+                    f"{given[number][0]}: expected a step ({self.batch_size}{rest or ','}) or a block of steps "
+                    f"({self.batch_size}, T{rest}), got shape {np.shape(given[number][1])}; sequences side by side are "
                     "net.stream(batch_size=B)."
                 )
-        net.check_numbers(self._graph, arrays, [f"stream: {name}" for name in names])
+        net.check_numbers(self._graph, arrays, [name for name, _ in given])
         return [net.cast(array) for array in arrays], single
 
 

@@ -105,3 +105,24 @@ def test_a_pair_in_torch(backend, rng, cell):
         wanted = ["weight_ih_l0", "weight_hh_l0", "weight_ih_l1", "weight_hh_l1"]
         for name, want in zip(names, wanted, strict=True):
             assert_close(ours.parameters[name].grad, getattr(module, want).grad.numpy().T, 1e-10, name=name)
+
+
+def test_a_decoder_that_is_run_by_hand(backend, rng):
+    """A model from the encoder's states on takes a step and states, and gives the next ones."""
+    question, so_far = fnn.Input((None, 3)), fnn.Input((None,))
+    _, h, c = fnn.LSTM(3, 8, return_state=True)(question)
+    y, *after = fnn.LSTM(4, 8, return_state=True)(fnn.Embedding(6, 4)(so_far), initial_state=[h, c])
+    answer = fnn.Linear(8, 6)(y)
+    net = fnn.Model([question, so_far], answer, seed=0)
+    encoder, decoder = fnn.Model(question, [h, c]), fnn.Model([so_far, h, c], [answer, *after])
+    x = rng.standard_normal((4, 5, 3))
+    states, now, chosen = encoder.predict(x), np.full((4, 1), 2), []
+    for _ in range(7):
+        y, *states = decoder.predict([now, *states])
+        now = y.argmax(axis=-1)
+        chosen.append(now)
+    np.testing.assert_array_equal(np.concatenate(chosen, axis=1), net.generate(x, start=2, max_steps=7)[0])
+    with pytest.raises(ValueError, match=r"x: expected at least one example, got shape \(0, 5, 3\)"):
+        net.generate(x[:0], start=2)
+    with pytest.raises(ValueError, match="end: expected a class number from 0 to 5, got True"):
+        net.generate(x, start=2, end=True)

@@ -144,7 +144,7 @@ def with_repeat():
     [
         (bidirectional, r"stream: expected a causal model, got LSTM: its reverse direction starts at the end"),
         (with_repeat, r"stream: expected a causal model, got Repeat: it needs a whole sequence"),
-        (lambda: fnn.Sequential(fnn.Tanh(), seed=0), r"stream: expected a model that knows the size of its input"),
+        (lambda: fnn.Sequential(fnn.Tanh(), seed=0), r"stream: .* knows the size of its input.* fnn\.Input\(\(None"),
         (
             lambda: fnn.Model(a := fnn.Input((3,)), fnn.Linear(3, 2)(a), seed=0),
             r"stream: expected inputs with a time axis, \(B, T, F\), got one of shape \(B, 3\)",
@@ -165,6 +165,34 @@ def test_wrong_steps_are_refused_and_change_nothing(shape):
     with pytest.raises(ValueError, match=r"stream: x: expected a step \(1, 3\) or a block of steps \(1, T, 3\), got"):
         step(np.zeros(shape))
     np.testing.assert_array_equal(step(good[:, 1]), other(good[:, 1]))
+
+
+def test_several_inputs_in_a_list_a_tuple_or_a_dict():
+    a, b = fnn.Input((None, 3), name="a"), fnn.Input((None, 2), name="b")
+    net = fnn.Model([a, b], fnn.Concat()(fnn.GRU(3, 4)(a), b), seed=0)
+    x = draw_for(3, (2, 5)), draw_for(2, (2, 5))
+    expected = net.predict(list(x))
+    for steps in (list(x), x, {"b": x[1], "a": x[0]}):
+        np.testing.assert_allclose(net.stream(2)(steps), expected, atol=1e-6)
+    step = net.stream(2)
+    with pytest.raises(TypeError, match=r"stream: x: expected 2 of them, as a list, .* keys \['a', 'b'\], got ndarray"):
+        step(x[0])
+    with pytest.raises(ValueError, match=r"stream: x\['b'\]: expected a step \(2, 2\) or .* got shape \(2, 5, 3\)"):
+        step({"a": x[0], "b": x[0]})
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_stream_is_not_copied_but_its_state_is_handed_on(copied):
+    net = fnn.Sequential(fnn.LSTM(3, 5), seed=0)
+    x = draw_for(3, (1, 4))
+    step = net.stream()
+    step(x[:, 0])
+    step(x[:, 1])
+    with pytest.raises(TypeError, match=r"stream: .* a copy or a pickle .* other\.restore\(stream\.state\)"):
+        copied(step)
+    other = net.stream()
+    other.restore(step.state)
+    np.testing.assert_array_equal(other(x[:, 2:]), step(x[:, 2:]))
 
 
 def test_a_changed_model_or_backend_is_noticed():
