@@ -361,6 +361,11 @@ def test_a_size_beyond_all_memory():
     assert fnn.Linear(10**10, 10**10).count == 10**20 + 10**10
 
 
+def test_a_batch_of_none_has_lengths_too(backend):
+    net = ragged_net()
+    assert net.predict(np.empty((0, 4, 3)), lengths=[]).shape[0] == 0
+
+
 # -- pad_sequences ---------------------------------------------------------------------------------
 
 
@@ -373,6 +378,8 @@ def test_pad_sequences(rng):
         np.testing.assert_array_equal(row[: len(part)], part)
         assert not row[len(part) :].any()
     assert fnn.pad_sequences([np.zeros((0, 2))])[0].shape == (1, 1, 2)
+    x_, n = fnn.pad_sequences(one for one in ([], [[1, 2]]))
+    assert (x_.tolist(), n.tolist()) == ([[[0, 0]], [[1, 2]]], [0, 1])
     assert fnn.pad_sequences([[[1, 2]], np.ones((3, 2), ">i2")])[0].dtype == np.float32
     y = ragged_net().predict(x, lengths=lengths)
     assert not y[1].any()
@@ -394,7 +401,12 @@ def test_pad_sequences(rng):
             ValueError,
             r"sequence 0: expected shape \(T, F\), got \(2,\); one feature alone is s\[:, None\]",
         ),
-        (["ab"], TypeError, r"sequence 0: expected real numbers, got dtype <U2"),
+        (["ab"], TypeError, r"sequence 0: expected an array of real numbers, got str"),
+        ([["ab"]], TypeError, r"sequence 0: expected real numbers, got dtype <U2"),
+        ([[], []], ValueError, r"sequence 0: expected shape \(T, F\), got \(0,\)\.$"),
+        ([[[1, 2], [3]]], ValueError, "sequence 0: expected steps of equally many features, got a ragged list"),
+        ([np.ma.masked_array(np.ones((2, 1)))], TypeError, "sequence 0: expected a plain array, got a masked one"),
+        (None, TypeError, r"sequences: expected a list of arrays \(T, F\), got NoneType"),
         ([np.ones((2, 1), complex)], TypeError, r"sequence 0: expected real numbers, got dtype complex128"),
     ],
 )
@@ -403,7 +415,7 @@ def test_pad_sequences_refuses(sequences, error, message):
         fnn.pad_sequences(sequences)
 
 
-@pytest.mark.parametrize("dtype", ["int8", "float16", complex])
+@pytest.mark.parametrize("dtype", ["int8", "float16", complex, "floaty"])
 def test_pad_sequences_knows_two_dtypes(dtype):
     with pytest.raises(ValueError, match="dtype: expected 'float32' or 'float64', got"):
         fnn.pad_sequences([np.ones((2, 3))], dtype=dtype)

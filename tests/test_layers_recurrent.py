@@ -134,6 +134,18 @@ def test_without_a_bias_there_is_none_to_count_or_train(backend, rng, kind):
     np.testing.assert_array_equal(net.predict(np.zeros((1, 3, 3))), 0)
 
 
+@pytest.mark.parametrize("options",
+    [{"num_layers": 2}, {"bidirectional": True}, {"bias": False}, {"learned_state": True}],
+)
+def test_the_keys_of_other_options_are_refused_with_the_cure(options):
+    layer, other = fnn.LSTM(3, 4, **options), fnn.LSTM(3, 4)
+    fnn.Model(a := fnn.Input((None, 3)), [layer(a), other(a)], seed=0)
+    message = "LSTM: expected the keys .*; num_layers, bidirectional, bias and learned_state decide which there are"
+    for one, two in ((layer, other), (other, layer)):
+        with pytest.raises(KeyError, match=message):
+            one.load_state_dict(two.state_dict())
+
+
 def test_the_older_form_of_gru_refuses_weights_of_the_newer_one():
     layer = fnn.GRU(3, 4, reset_after=False)
     fnn.Sequential(layer, dtype="float64", seed=0)

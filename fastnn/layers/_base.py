@@ -127,6 +127,8 @@ class Layer:
         """Turn PyTorch's names and arrays into native ones."""
         return dict(arrays)
 
+    #: What decides which keys there are, for the message where others are given.
+    keys_cure = ""
     #: Keys that PyTorch writes and that mean nothing here.
     ignored_keys: frozenset[str] = frozenset()
 
@@ -159,7 +161,7 @@ class Layer:
                 f"{prefix}{type(self).__name__}: expected the keys {sorted(expected)}"
                 + (f", missing {missing}" if missing else "")
                 + (f", unknown {unknown}" if unknown else "")
-                + "."
+                + f"{self.keys_cure}."
             )
         for key, array in given.items():
             if array.shape != expected[key].shape:

@@ -210,6 +210,10 @@ class Recurrent(Layer):
 
     # -- PyTorch's layout -------------------------------------------------------------------------------------
 
+    keys_cure = (
+        "; num_layers, bidirectional, bias and learned_state decide which there are, and there are no projections"
+    )
+
     def biases(self, own: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Return PyTorch's two biases, given a cell's parameters by their native names."""
         return own["b"].copy(), np.zeros_like(own["b"])
