@@ -231,7 +231,7 @@ cdef void forward_direction(const leaf_t* L, shape_t* s, const rows_t* rows, arg
             gather(s, rows, x, low, taken, xs)
             product(place(s, rows, low + taken) - before, width, I, xs, I, 1, w_ih, width, bias, z, width, False)
         t = low if d == 0 else low + taken - 1
-        R.run(taken, B, H, width, w_hh, h, h_rows, start, z + (place(s, rows, t) - before) * width,
+        R.run(L, taken, B, H, width, w_hh, h, h_rows, start, z + (place(s, rows, t) - before) * width,
               rows.live + t if rows.live != NULL else NULL, dt, <int>a.s[0])
         t = low if d == 1 else low + taken - 1
         h, h_rows = z + (place(s, rows, t) - before) * width, count(s, rows, t)
@@ -344,8 +344,8 @@ cdef void backward_direction(const leaf_t* L, shape_t* s, const rows_t* rows, ar
         dy = <floating*>a.t[B_DY].data
         if dy != NULL:
             dy += (t * s.D + d) * H
-        R.run_back(taken, B, H, width, for_h, hs + place(s, rows, t) * width, dy, T * s.D * H, rows.order, s.D * H, dh,
-                   dz + (place(s, rows, t) - before) * width, rows.live + t if rows.live != NULL else NULL, dt,
+        R.run_back(L, taken, B, H, width, for_h, hs + place(s, rows, t) * width, dy, T * s.D * H, rows.order, s.D * H,
+                   dh, dz + (place(s, rows, t) - before) * width, rows.live + t if rows.live != NULL else NULL, dt,
                    <int>a.s[0], taken < end or dh0 != NULL)
         if want_sum:
             for t in range(low, low + taken):

@@ -2,7 +2,6 @@
 
 #include "simd_vector.h"
 #include "simd_exp.h"
-#include "simd_gemm.h"
 
 INLINE vec FN(rnn_phi)(int activation, vec z)
 {
@@ -46,13 +45,13 @@ INLINE void FN(rnn_row)(int v, int chains, int64_t K, const REAL *a, const REAL 
 
 /* c (rows, width) = a b, or += : the rows of b (H, width) are taken from the last to the first with ``back``, since a
  * walk to and fro over weights larger than a cache finds there what it saw last. */
-INLINE void FN(rnn_product)(int64_t rows, int64_t H, int64_t width, const REAL *a, const REAL *b, REAL *c,
-                            int accumulate, int back)
+INLINE void FN(rnn_product)(const leaf_t *common, int64_t rows, int64_t H, int64_t width, const REAL *a, const REAL *b,
+                            REAL *c, int accumulate, int back)
 {
     if (back)
-        FN(leaf_gemm)(rows, width, H, a + H - 1, width, -1, b + (H - 1) * width, -width, NULL, c, width, accumulate);
+        common->gemm(rows, width, H, a + H - 1, width, -1, b + (H - 1) * width, -width, NULL, c, width, accumulate);
     else
-        FN(leaf_gemm)(rows, width, H, a, width, 1, b, width, NULL, c, width, accumulate);
+        common->gemm(rows, width, H, a, width, 1, b, width, NULL, c, width, accumulate);
 }
 
 /* --------------------------------------------------------------------------------------------------------- forward */
@@ -73,9 +72,9 @@ INLINE void FN(rnn_run_row)(int v, int chains, int64_t steps, int64_t H, const R
     }
 }
 
-static void FN(leaf_rnn_run)(int64_t steps, int64_t rows, int64_t H, int64_t width, const void *w_, const void *h_,
-                             int64_t h_rows, const void *start_, void *z_, const int64_t *live, int64_t dt,
-                             int activation)
+static void FN(leaf_rnn_run)(const leaf_t *common, int64_t steps, int64_t rows, int64_t H, int64_t width,
+                             const void *w_, const void *h_, int64_t h_rows, const void *start_, void *z_,
+                             const int64_t *live, int64_t dt, int activation)
 {
     const REAL *w = w_, *h = h_, *start = start_;
     REAL *z = z_;
@@ -96,9 +95,9 @@ static void FN(leaf_rnn_run)(int64_t steps, int64_t rows, int64_t H, int64_t wid
     for (s = 0; s < steps; s++) {
         const int64_t old = n < h_rows ? n : h_rows;
         if (old)
-            FN(rnn_product)(old, H, width, h, w, z, 1, s & 1);
+            FN(rnn_product)(common, old, H, width, h, w, z, 1, s & 1);
         if (n > old && start)
-            FN(rnn_product)(n - old, H, width, start + old * width, w, z + old * width, 1, s & 1);
+            FN(rnn_product)(common, n - old, H, width, start + old * width, w, z + old * width, 1, s & 1);
         for (i = 0; i < n * width; i += VL)
             v_store(z + i, FN(rnn_phi)(activation, v_load(z + i)));
         if (s + 1 < steps) {
@@ -143,8 +142,8 @@ INLINE void FN(rnn_run_row_back)(int v, int chains, int64_t steps, int64_t H, co
         v_store(dh + j * VL, sum[j]);
 }
 
-static void FN(leaf_rnn_run_back)(int64_t steps, int64_t rows, int64_t H, int64_t width, const void *w_,
-                                  const void *h_, const void *dy_, int64_t dy_row, const int64_t *order,
+static void FN(leaf_rnn_run_back)(const leaf_t *common, int64_t steps, int64_t rows, int64_t H, int64_t width,
+                                  const void *w_, const void *h_, const void *dy_, int64_t dy_row, const int64_t *order,
                                   int64_t dy_step, void *dh_, void *dz_, const int64_t *live, int64_t dt,
                                   int activation, int whole)
 {
@@ -175,7 +174,7 @@ static void FN(leaf_rnn_run_back)(int64_t steps, int64_t rows, int64_t H, int64_
             }
         }
         if (s + 1 < steps || whole)
-            FN(rnn_product)(n, H, width, dz, w, dh, 0, s & 1);
+            FN(rnn_product)(common, n, H, width, dz, w, dh, 0, s & 1);
         if (s + 1 < steps) {
             const int64_t left = n;
             if (live)
