@@ -22,6 +22,31 @@ pytestmark = pytest.mark.oracle
 DTYPES = ["float64", "float32"]
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("kind", ["RNN", "LSTM"])
+def test_training_a_cell(backend, rng, kind, frozen):
+    """PyTorch's two biases are two parameters: their sum moves twice as far, unless one of them is frozen."""
+    theirs = getattr(torch.nn, kind)(3, 4, batch_first=True, dtype=torch.float64)
+    with torch.no_grad():
+        theirs.bias_hh_l0.zero_()
+    theirs.bias_hh_l0.requires_grad_(not frozen)
+    layer = getattr(fnn, kind)(3, 4)
+    net = fnn.Sequential(layer, dtype="float64", seed=0)
+    layer.load_state_dict(theirs.state_dict())
+    net.compile(fnn.SGD(lr=0.1), "mse")
+    before = layer.b.copy()
+    x, y = rng.standard_normal((6, 5, 3)), rng.standard_normal((6, 5, 4))
+    optimizer = torch.optim.SGD([p for p in theirs.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(3 if frozen else 1):
+        net.train_on_batch(x, y)
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(theirs(torch.from_numpy(x))[0], torch.from_numpy(y)).backward()
+        optimizer.step()
+    moved = (theirs.bias_ih_l0 + theirs.bias_hh_l0).detach().numpy() - before
+    assert_close(moved, (layer.b - before) * (1 if frozen else 2), 1e-12)
+    assert_close(theirs.weight_hh_l0.detach().numpy().T, layer.w_hh, 1e-12)
+
+
 @pytest.mark.parametrize("family", CASES)
 def test_golden_files_are_up_to_date(family):
     contents = compute(family)
