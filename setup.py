@@ -56,7 +56,7 @@ def read_by(path, seen):
     """Collect the project's files that a source includes or cimports, so that a change of one rebuilds no others."""
     with open(path, encoding="utf-8") as file:
         text = file.read()
-    names = re.findall(r'(?:include|extern from|SIMD_LEAVES) "([\w.]+)"', text)
+    names = re.findall(r'(?:include|extern from|SIMD_LEAVES|SIMD_HALF_LEAVES) "([\w.]+)"', text)
     names += [name + ".pxd" for name in re.findall(r"^(?:from|cimport) (?:fastnn\._compiled\.)?(\w+)", text, re.M)]
     names.append(os.path.basename(path)[:-4] + ".pxd")
     for name in names:

@@ -10,7 +10,7 @@ from libc.string cimport memcpy, memset
 
 from fastnn._compiled.kernel cimport args_t, launch, register
 from fastnn._compiled.linear cimport product
-from fastnn._compiled.simd cimport leaf, leaf_t
+from fastnn._compiled.simd cimport half_leaf, leaf, leaf_t
 from fastnn._compiled.simd_gru cimport gru_leaf, gru_leaf_t
 
 __all__ = ["gru_backward", "gru_forward", "gru_sizes"]
@@ -40,42 +40,46 @@ include "recurrent_ways.pxi"
 # ------------------------------------------------------------------------------------------------------------- doors
 
 cdef inline double rows_share(shape_t* s) noexcept nogil:
-    """The share of their vectors' lanes that rows use."""
-    return <double>s.H / up(s.H, s.VL)
+    """The share of their vectors' lanes that rows use, less what few rows of a part of a vector lose in waiting."""
+    return <double>s.H / up(s.H, s.VL) * (0.9 if s.H < s.VL and s.B <= s.VL else 1.0)
 
 
-cdef bint by_rows(shape_t* s, const int64_t* lengths, floating* scratch) noexcept nogil:
+cdef bint by_rows(shape_t* s) noexcept nogil:
     """The way that leaves fewer lanes of its vectors empty, to which the time is proportional; lanes if in doubt.
 
     Measured for B up to 64, H from 8 to 128: with AVX-512 the times of the two ways are equal at equal shares, within a
     tenth; with AVX2 rows still gain a fifth where B fills a single vector.
     """
     cdef double lanes = <double>s.B / up(max(s.B, <int64_t>1), s.VL)
-    if lengths != NULL:
-        return ragged_by_rows(s, lengths, scratch)
     return s.B < 4 * s.VL and lanes <= 0.95 * rows_share(s)
 
 
 cdef void _forward(args_t* a, floating* _) noexcept nogil:
     cdef const leaf_t* L = leaf(sizeof(floating))
+    cdef const leaf_t* lanes
     cdef const gru_leaf_t* G = gru_leaf(sizeof(floating))
     cdef shape_t s
     fill_shape(&s, a, F_X, F_W_HH, F_W_HH_R, L)
-    if by_rows(&s, <int64_t*>a.t[F_LENGTHS].data, <floating*>aligned(a.t[F_SCRATCH].data)):
+    lanes = lanes_leaf(L, &s, <int64_t*>a.t[F_LENGTHS].data, a.t[F_X].repeated,
+                       <floating*>aligned(a.t[F_SCRATCH].data))
+    if lanes == NULL:
         forward_rows(L, G, &s, a, _)
     else:
-        forward_lanes(L, G, &s, a, _)
+        forward_lanes(lanes, G, &s, a, _)
 
 
 cdef void _backward(args_t* a, floating* _) noexcept nogil:
     cdef const leaf_t* L = leaf(sizeof(floating))
+    cdef const leaf_t* lanes
     cdef const gru_leaf_t* G = gru_leaf(sizeof(floating))
     cdef shape_t s
     fill_shape(&s, a, B_X, B_W_HH, B_W_HH_R, L)
-    if by_rows(&s, <int64_t*>a.t[B_LENGTHS].data, <floating*>aligned(a.t[B_SCRATCH].data)):
+    lanes = lanes_leaf(L, &s, <int64_t*>a.t[B_LENGTHS].data, a.t[B_X].repeated,
+                       <floating*>aligned(a.t[B_SCRATCH].data))
+    if lanes == NULL:
         backward_rows(L, G, &s, a, _)
     else:
-        backward_lanes(L, G, &s, a, _)
+        backward_lanes(lanes, G, &s, a, _)
 
 
 cdef int GRU_FORWARD = register("gru_forward", <void*>_forward[float], <void*>_forward[double])
@@ -87,7 +91,7 @@ cdef void gru_memory(int64_t B, int64_t T, int64_t I, int64_t H, int64_t D, int 
     cdef shape_t s
     s.B, s.T, s.I, s.H, s.D = B, T, I, H, D
     complete(&s, leaf(itemsize))
-    memory_of_both(&s, saved, scratch)
+    memory_of_both(&s, itemsize, saved, scratch)
 
 
 def gru_sizes(B, T, I, H, D, training, itemsize):

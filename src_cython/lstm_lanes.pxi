@@ -20,10 +20,10 @@ cdef int64_t scratch_lanes(shape_t* s) noexcept nogil:
 cdef void pack_step(const leaf_t* L, int64_t H, const floating* w_ih, const floating* w_hh, int64_t I,
                     floating* out) noexcept nogil:
     """Groups of units, each [k][unit][gate]: k runs over the I rows of w_ih, then over those of w_hh."""
-    cdef int64_t u = 0, k, j, gate, units
+    cdef int64_t groups = (H + L.STEP_UNITS - 1) // L.STEP_UNITS, group, u = 0, k, j, gate, units
     cdef const floating* row
-    while u < H:
-        units = L.STEP_UNITS if u + L.STEP_UNITS <= H else (2 if u + 2 <= H else 1)
+    for group in range(groups):
+        units = H // groups + (group < H % groups)
         for k in range(I + H):
             row = (w_ih + k * 4 * H if k < I else w_hh + (k - I) * 4 * H) + u
             for j in range(units):

@@ -7,12 +7,18 @@ __all__ = ["simd_level", "simd_levels"]
 cdef extern from "simd_table.h":
     const leaf_t* leaf_table[3][2]
     int leaf_levels() noexcept nogil
+    const leaf_t* half_leaves(const leaf_t* whole) noexcept nogil
 
 cdef const leaf_t* chosen[2]
+cdef const leaf_t* chosen_halves[2]
 
 
 cdef const leaf_t* leaf(int itemsize) noexcept nogil:
     return chosen[itemsize == 8]
+
+
+cdef const leaf_t* half_leaf(int itemsize) noexcept nogil:
+    return chosen_halves[itemsize == 8]
 
 
 def simd_levels():
@@ -27,7 +33,7 @@ def simd_level():
 
 
 cdef int choose() except -1:
-    cdef int level = leaf_levels() - 1
+    cdef int level = leaf_levels() - 1, i
     wanted = os.environ.get("FASTNN_SIMD", "")
     if wanted:
         available = simd_levels()
@@ -40,8 +46,9 @@ cdef int choose() except -1:
                 f"FASTNN_SIMD={wanted}: this processor or this build lacks it; available: {', '.join(available)}."
             )
         level = available.index(wanted)
-    chosen[0] = leaf_table[level][0]
-    chosen[1] = leaf_table[level][1]
+    for i in range(2):
+        chosen[i] = leaf_table[level][i]
+        chosen_halves[i] = half_leaves(chosen[i])
     return 0
 
 

@@ -3,6 +3,15 @@
 #include "simd_vector.h"
 #include "simd_exp.h"
 
+/* The first count lanes: whole vectors without a mask, behind which a load would have to wait for the cache. */
+INLINE void FN(gru_put)(REAL *p, vec v, int count)
+{
+    if (count == VL)
+        v_store(p, v);
+    else
+        v_store_n(p, v, count);
+}
+
 #define SIGMOID(x) v_sigmoid_of_log2((x) * (REAL)-1.4426950408889634074)
 #define TANH(x) v_tanh_of_log2((x) * (REAL)2.8853900817779268147)
 
@@ -16,16 +25,17 @@ static void FN(gru_after)(int64_t rows, int64_t width, void *a_, const void *g_,
     int64_t row, u;
     for (row = 0; row < rows; row++, a += 3 * width, g += 3 * width, h_prev += width, h += width)
         for (u = 0; u < width; u += VL) {
+            const int count = width - u < VL ? (int)(width - u) : VL;
             vec q = v_load(g + 2 * width + u);
             vec r = SIGMOID(v_load(a + u) + v_load(g + u));
             vec z = SIGMOID(v_load(a + width + u) + v_load(g + width + u));
             vec n = TANH(v_fma(r, q, v_load(a + 2 * width + u)));
-            v_store(h + u, v_fma(z, v_load(h_prev + u) - n, n));
+            FN(gru_put)(h + u, v_fma(z, v_load(h_prev + u) - n, n), count);
             if (q_all) {
-                v_store(a + u, r);
-                v_store(a + width + u, z);
-                v_store(a + 2 * width + u, n);
-                v_store(q_all + row * width + u, q);
+                FN(gru_put)(a + u, r, count);
+                FN(gru_put)(a + width + u, z, count);
+                FN(gru_put)(a + 2 * width + u, n, count);
+                FN(gru_put)(q_all + row * width + u, q, count);
             }
         }
 }
@@ -38,10 +48,11 @@ static void FN(gru_before)(int64_t rows, int64_t width, void *a_, const void *h_
     int64_t row, u;
     for (row = 0; row < rows; row++, a += 3 * width, h_prev += width, q += width)
         for (u = 0; u < width; u += VL) {
+            const int count = width - u < VL ? (int)(width - u) : VL;
             vec r = SIGMOID(v_load(a + u));
-            v_store(a + u, r);
-            v_store(a + width + u, SIGMOID(v_load(a + width + u)));
-            v_store(q + u, r * v_load(h_prev + u));
+            FN(gru_put)(a + u, r, count);
+            FN(gru_put)(a + width + u, SIGMOID(v_load(a + width + u)), count);
+            FN(gru_put)(q + u, r * v_load(h_prev + u), count);
         }
 }
 
@@ -53,9 +64,10 @@ static void FN(gru_before_n)(int64_t rows, int64_t width, void *a_, const void *
     int64_t row, u;
     for (row = 0; row < rows; row++, a += 3 * width, h_prev += width, h += width)
         for (u = 0; u < width; u += VL) {
+            const int count = width - u < VL ? (int)(width - u) : VL;
             vec n = TANH(v_load(a + 2 * width + u));
-            v_store(a + 2 * width + u, n);
-            v_store(h + u, v_fma(v_load(a + width + u), v_load(h_prev + u) - n, n));
+            FN(gru_put)(a + 2 * width + u, n, count);
+            FN(gru_put)(h + u, v_fma(v_load(a + width + u), v_load(h_prev + u) - n, n), count);
         }
 }
 
@@ -81,14 +93,14 @@ static void FN(gru_dz)(int64_t size, int64_t width, const void *gates_, const vo
         dn = (dh - next) * (1 - n * n);
         dz = next * (v_load(h_prev + u) - n) * (1 - z);
         v_store(dh_all + u, next);
-        v_store_n(d_in + size + u, dz, count);
-        v_store_n(d_in + 2 * size + u, dn, count);
+        FN(gru_put)(d_in + size + u, dz, count);
+        FN(gru_put)(d_in + 2 * size + u, dn, count);
         if (q) {
             vec dq = dn * r, dr = dq * v_load(q + u) * (1 - r);
-            v_store_n(d_in + u, dr, count);
-            v_store_n(d_hidden + u, dr, count);
-            v_store_n(d_hidden + size + u, dz, count);
-            v_store_n(d_hidden + 2 * size + u, dq, count);
+            FN(gru_put)(d_in + u, dr, count);
+            FN(gru_put)(d_hidden + u, dr, count);
+            FN(gru_put)(d_hidden + size + u, dz, count);
+            FN(gru_put)(d_hidden + 2 * size + u, dq, count);
         }
     }
 }
@@ -104,7 +116,7 @@ static void FN(gru_dz_r)(int64_t size, const void *gates_, const void *h_prev_, 
         const int count = size - u < VL ? (int)(size - u) : VL;
         vec r = v_load(gates + u), dq = v_load(dq_all + u) * r;
         v_store(dh + u, v_load(dh + u) + dq);
-        v_store_n(d_in + u, dq * v_load(h_prev + u) * (1 - r), count);
+        FN(gru_put)(d_in + u, dq * v_load(h_prev + u) * (1 - r), count);
     }
 }
 

@@ -1,7 +1,10 @@
 /* Leaves on lanes: matrices (rows, LB) whose LB = vectors * VL columns are examples, ``vectors`` being 1 or 2.
  *
- * Each row of such a matrix is one or two whole vectors, so that nothing here has a tail. Included by simd_leaf.h.
+ * Each row of such a matrix is one or two whole vectors, so that nothing here has a tail. Included by simd_leaf.h, and
+ * by simd_half_leaf.h with MOST_VECTORS 1.
  */
+
+#define TWO_VECTORS (MOST_VECTORS == 2 && vectors == 2)
 
 /* (n, cols) rows at ``stride`` -> (cols, LB); the lanes from n on are 0. */
 static void FN(leaf_to_lanes)(const void *x_, int64_t stride, int64_t n, int64_t cols, void *out_, int64_t vectors)
@@ -96,7 +99,7 @@ static void FN(leaf_lanes_product)(int64_t vectors, int64_t M, int64_t K, const 
         int64_t count = M / groups + (group < M % groups);
 #define CASE(n)                                                          \
     case n:                                                              \
-        if (vectors == 2)                                                \
+        if (TWO_VECTORS)                                                 \
             FN(product_group)(n, 2, K, a, b, bias, out, accumulate);     \
         else                                                             \
             FN(product_group)(n, 1, K, a, b, bias, out, accumulate);     \
@@ -187,9 +190,9 @@ static void FN(leaf_lanes_outer)(int64_t vectors, int64_t steps, int64_t M, cons
             for (i = 0; i < M; i += 4) {
                 const REAL *a = (const REAL *)a_ + from * a_step + i * lb;
                 REAL *out = (REAL *)out_ + j * ldo + i;
-#define STRIPE(m)                                                                    \
-    (vectors == 2 ? FN(outer_stripe)(m, 2, count, a, a_step, n, d, d_step, out, ldo) \
-                  : FN(outer_stripe)(m, 1, count, a, a_step, n, d, d_step, out, ldo))
+#define STRIPE(m)                                                                   \
+    (TWO_VECTORS ? FN(outer_stripe)(m, 2, count, a, a_step, n, d, d_step, out, ldo) \
+                 : FN(outer_stripe)(m, 1, count, a, a_step, n, d, d_step, out, ldo))
                 if (M - i >= 4)
                     STRIPE(4);
                 else if (M - i == 3)
@@ -310,7 +313,8 @@ INLINE void FN(step_units)(int units, int vectors, int64_t I_, int64_t H, const 
 }
 
 /* One step of H units: h_new, c_new (H, LB) and, unless NULL, gates (H, 4, LB) after their activations. The weights
- * are packed in groups of STEP_UNITS units (the last one smaller), each as [k][unit][gate]. c_new may be c_prev.
+ * are packed in groups of nearly equal size, ceil(H / STEP_UNITS) of them, the larger ones first, each as
+ * [k][unit][gate]. c_new may be c_prev.
  * Weights and start are multiplied beforehand by -1 / log 2, for the gate g by 2 / log 2. */
 static void FN(leaf_lstm_step)(int64_t vectors, int64_t I_, int64_t H, const void *x, const void *h, const void *w_,
                                const void *start_, int start_is_lanes, const void *c_prev_, void *gates_, void *c_new_,
@@ -318,29 +322,37 @@ static void FN(leaf_lstm_step)(int64_t vectors, int64_t I_, int64_t H, const voi
 {
     const REAL *w = w_, *start = start_, *c_prev = c_prev_;
     REAL *gates = gates_, *c_new = c_new_, *h_new = h_new_;
-    const int64_t lb = vectors * VL, K = I_ + H;
-    int64_t u = 0;
-#define STEP(units)                                                                                               \
-    do {                                                                                                          \
-        const REAL *from = start + u * 4 * (start_is_lanes ? lb : 1);                                             \
-        REAL *to = gates ? gates + u * 4 * lb : NULL;                                                             \
-        if (vectors == 2)                                                                                         \
-            FN(step_units)(units, 2, I_, H, x, h, w + u * 4 * K, from, start_is_lanes, c_prev + u * lb, to,       \
-                           c_new + u * lb, h_new + u * lb);                                                       \
-        else                                                                                                      \
-            FN(step_units)(units, 1, I_, H, x, h, w + u * 4 * K, from, start_is_lanes, c_prev + u * lb, to,       \
-                           c_new + u * lb, h_new + u * lb);                                                       \
-        u += units;                                                                                               \
-    } while (0)
-    while (u + STEP_UNITS <= H)
-        STEP(STEP_UNITS);
+    const int64_t lb = vectors * VL, K = I_ + H, groups = (H + STEP_UNITS - 1) / STEP_UNITS;
+    int64_t u = 0, group;
+    for (group = 0; group < groups; group++) {
+        const int64_t count = H / groups + (group < H % groups);
+        const REAL *from = start + u * 4 * (start_is_lanes ? lb : 1);
+        REAL *to = gates ? gates + u * 4 * lb : NULL;
+#define CASE(n)                                                                                              \
+    case n:                                                                                                  \
+        if (TWO_VECTORS)                                                                                     \
+            FN(step_units)(n, 2, I_, H, x, h, w, from, start_is_lanes, c_prev + u * lb, to, c_new + u * lb,  \
+                           h_new + u * lb);                                                                  \
+        else                                                                                                 \
+            FN(step_units)(n, 1, I_, H, x, h, w, from, start_is_lanes, c_prev + u * lb, to, c_new + u * lb,  \
+                           h_new + u * lb);                                                                  \
+        break;
+        switch (count) {
+            CASE(1)
 #if STEP_UNITS > 1
-    if (u + 2 <= H)
-        STEP(2);
-    if (u < H)
-        STEP(1);
+            CASE(2)
+            CASE(3)
 #endif
-#undef STEP
+#if STEP_UNITS > 3
+            CASE(4)
+            CASE(5)
+            CASE(6)
+#endif
+        }
+#undef CASE
+        w += count * 4 * K;
+        u += count;
+    }
 }
 
 /* The gradients at the gates of one step, and dc carried to the step before. dh, dy (or NULL), c_prev, h and dc are
@@ -373,3 +385,5 @@ static void FN(leaf_lstm_dz)(int64_t vectors, int64_t H, const void *gates_, con
             v_store(dz + at4 + 3 * lb, d_o);
         }
 }
+
+#undef TWO_VECTORS

@@ -10,7 +10,9 @@
 #include "simd_exp.h"
 #include "simd_elementwise.h"
 #include "simd_gemm.h"
+#define MOST_VECTORS 2
 #include "simd_lanes.h"
+#undef MOST_VECTORS
 #include "simd_rows.h"
 #include "simd_more.h"
 

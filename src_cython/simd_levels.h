@@ -1,4 +1,5 @@
-/* The file of leaves named by SIMD_LEAVES, once per float type and CPU level. Included by the tables of leaves. */
+/* The file of leaves named by SIMD_LEAVES, once per float type and CPU level, and that of SIMD_HALF_LEAVES, if there is
+ * one, for half of the largest vectors. Included by the tables of leaves. */
 #ifndef FASTNN_SIMD_LEVELS_H
 #define FASTNN_SIMD_LEVELS_H
 
@@ -64,6 +65,7 @@
 
 #if defined(__GNUC__) && defined(__x86_64__)
 #define HAVE_X86_LEVELS 1
+#include <cpuid.h>
 #include <immintrin.h>
 #else
 #define HAVE_X86_LEVELS 0
@@ -201,6 +203,28 @@ static const int64_t exchange_double_avx512[] = {
 #undef OUTER_COLUMNS
 #undef STEP_UNITS
 #undef ROW_SUMS
+#ifdef SIMD_HALF_LEAVES
+/* Half of these vectors, written as the AVX2 level's, with the registers of this one. */
+#define lane_mask_float_half lane_mask_float_avx2
+#define LEVEL half
+#define LEVEL_ID 1
+#define VECTOR_BYTES 32
+#define PRODUCT_GROUP 12
+#define OUTER_COLUMNS 6
+#define STEP_UNITS 6
+#define IS_DOUBLE 0
+#define MM256(name) _mm256_##name##_ps
+#include SIMD_HALF_LEAVES
+#undef IS_DOUBLE
+#undef MM256
+#undef LEVEL
+#undef LEVEL_ID
+#undef VECTOR_BYTES
+#undef PRODUCT_GROUP
+#undef OUTER_COLUMNS
+#undef STEP_UNITS
+#undef lane_mask_float_half
+#endif
 #if defined(__clang__)
 #pragma clang attribute pop
 #else

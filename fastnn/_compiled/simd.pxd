@@ -79,3 +79,4 @@ cdef extern from "simd.h" nogil:
                                const void* b, const void* c, void* dx, int64_t rows, int64_t cols) noexcept nogil
 
 cdef const leaf_t* leaf(int itemsize) noexcept nogil
+cdef const leaf_t* half_leaf(int itemsize) noexcept nogil  # of lanes alone; NULL where there is none
