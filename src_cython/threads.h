@@ -1,8 +1,10 @@
 /* A pool of threads for stages of a program: fastnn_parallel(run, context, n) is run(context, k) for k = 0 .. n - 1.
 
-   The caller does k = 0, workers do the others; they are made when first needed and kept. Waiting is a few microseconds
-   of spinning, then a condition variable. There is one pool, and one thread at a time uses it: whoever finds it in use
-   does all k himself, in order, with the same result, as who runs a k is no part of what it computes.
+   The caller does k = 0, workers do the others; they are made when first needed and kept. What a worker has not begun
+   when the caller is through with his own, as one whose core another process has, the caller does too. Waiting is a few
+   microseconds of spinning, with the core left to whoever else can run, then a condition variable. There is one pool,
+   and one thread at a time uses it: whoever finds it in use does all k himself, in order, with the same result, as who
+   runs a k is no part of what it computes.
 
    Without POSIX threads everything runs in the caller, and fastnn_threads_available() is 0. Include it in one module:
    the pool is static. */
@@ -75,6 +77,13 @@ static void fastnn_gate_open(fastnn_gate_t *gate)
     pthread_cond_init(&gate->wake, NULL);
 }
 
+/* Close an open gate behind us; 0 if another thread has done so, for whom it was opened then. */
+static inline int fastnn_take(fastnn_gate_t *gate)
+{
+    int open = 0;
+    return __atomic_compare_exchange_n(&gate->left, &open, 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
 static inline int fastnn_passes(fastnn_gate_t *gate) { return __atomic_load_n(&gate->left, __ATOMIC_SEQ_CST) == 0; }
 
 static void fastnn_wait(fastnn_gate_t *gate, int spins)
@@ -87,6 +96,7 @@ static void fastnn_wait(fastnn_gate_t *gate, int spins)
                 return;
             fastnn_pause();
         }
+        sched_yield();
         clock_gettime(CLOCK_MONOTONIC, &t);
         now = t.tv_sec * 1000000000LL + t.tv_nsec;
         if (until == 0)
@@ -119,7 +129,8 @@ static void *fastnn_worker(void *number)
     fastnn_gate_t *start = &fastnn_pool.start[k];
     for (int spins = 1;;) {
         fastnn_wait(start, spins);
-        __atomic_store_n(&start->left, 1, __ATOMIC_SEQ_CST);   /* closed behind us, before the caller can go on */
+        if (!fastnn_take(start))
+            continue;   /* the caller was here first */
         spins = fastnn_pool.n <= fastnn_pool.spins;
         fastnn_pool.run(fastnn_pool.context, k);
         fastnn_count(&fastnn_pool.done);
@@ -200,6 +211,11 @@ static void fastnn_parallel(void (*run)(void *context, int k), void *context, in
     run(context, 0);
     for (k = helpers + 1; k < n; k++)
         run(context, k);
+    for (k = 1; k <= helpers; k++)
+        if (fastnn_take(&fastnn_pool.start[k])) {
+            run(context, k);
+            fastnn_count(&fastnn_pool.done);
+        }
     fastnn_wait(&fastnn_pool.done, n <= fastnn_pool.spins);
     __atomic_store_n(&fastnn_pool.in_use, 0, __ATOMIC_RELEASE);
 }
