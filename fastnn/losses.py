@@ -103,6 +103,10 @@ class Loss:
         """Return the kernel call within a program, after :meth:`fuse`."""
         return Call(self.fused or self.kernel, (y, target, labels, weight, lengths, stats, dy), self.numbers)
 
+    def of_part(self, call: Call, rows: int) -> Call:
+        """Return the call for a part of a batch that has so many rows in all, all of which count for its mean."""
+        return call._replace(numbers=(self.numbers[0], float(rows)))
+
     def targets(self, y: Any, shape: tuple[int, ...], name: str = "y") -> tuple[np.ndarray, bool]:
         """Check targets against the shape of the predictions; return them and whether they are labels."""
         array = real_array(y, name)

@@ -8,9 +8,9 @@ packs the arrays into one arena by their lifetimes. The result holds offsets, no
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from .ops.dropout import DropoutOp
 from .ops.shape import CopyOp, MaskOp, RepeatOp
 from .placement import ALIGNMENT, bind, item_bytes
 from .program import Program, numbered
+from .threads import cut_batch
 
 if TYPE_CHECKING:
     from .losses import Loss
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 #: Numbers in one value: more than any memory holds, and so few that no kernel's sizes and strides overflow 64 bits.
 LARGEST = 1 << 40
-#: Examples that a vector holds, and that a thread must have at least to be worth waking.
-VECTOR, LEAST_PART = 16, 32
 
 
 class Lowering:
@@ -101,7 +100,7 @@ class Lowering:
         self._dtype = dtype
         self._wants_dx = wants_dx
         self._batch = shapes[0][0]
-        self._parts = _cut_batch(self._batch, threads)
+        self._parts = cut_batch(self._batch, threads)
         self._part: int | None = None  # the part of the batch whose calls are written; None for the whole of it
         self._stage = 0
         self._shares: dict[tuple[Parameter, int], None] = {}  # gradients of parts of the batch, to be added up
@@ -149,6 +148,7 @@ class Lowering:
         else:
             self.sections = {"forward": self._write_forward()}
             if training:
+                self._stage += 1
                 self.sections["backward"] = self._write_backward()
         if training:
             self._keep_before_python()
@@ -326,15 +326,20 @@ class Lowering:
         """Memory for the length of one call; None for none."""
         return Tensor("arena", ("scratch", object()), (size,)) if size else None
 
+    def begins(self, value: Value) -> int:
+        """How many numbers of a value belong to the parts of the batch before the one at hand."""
+        first = 0 if self._part is None else self._parts[self._part][0]
+        return first * math.prod(self._shapes[value][1:])
+
     def random_state(self) -> Tensor:
         """(seed, step) of the random numbers."""
         return Tensor("state", 0, (2,), "u8")
 
     # -- the calls ---------------------------------------------------------------------------------------------
 
-    def _each_part(self, op: Op, write: Callable[[], list[Call]]) -> list[Call]:
-        """Write an op's calls, once for each part of the batch if it treats examples one by one."""
-        if len(self._parts) < 2 or not op.splits[not self.training]:
+    def _each_part(self, splits: bool, write: Callable[[], list[Call]]) -> list[Call]:
+        """Write some calls, once for each part of the batch if they treat examples one by one."""
+        if len(self._parts) < 2 or not splits:
             self._stage += 1  # all before it must have run, all after it waits
             return write()
         arrived, calls = dict(self._arrived), []
@@ -348,8 +353,8 @@ class Lowering:
     def _write_forward(self) -> list[Call]:
         calls: list[Call] = []
         for op in self._ops:
-            calls += self._each_part(op, lambda op=op: _several(op.forward(self)))  # type: ignore[misc]
-        self._stage += 1
+            splits = op.splits[not self.training]
+            calls += self._each_part(splits, lambda op=op: _several(op.forward(self)))  # type: ignore[misc]
         if self.training and any(isinstance(op, DropoutOp) for op in self._ops):
             calls.insert(0, Call("advance_step", (self.random_state(),)))
         return calls
@@ -365,40 +370,81 @@ class Lowering:
     ) -> dict[str, list[Call]]:
         """The stats hold the losses in the order of the outputs, then the metrics of the first, of the second, ..."""
         step = self._write_forward()
-        count = len(self._outputs)
-        slot = count
+        sums: list[Call] = []
+        slot = len(self._outputs)
         for number, (loss, output) in enumerate(zip(losses, self._outputs, strict=True)):
-            y = self.value(output)
-            is_labels = number < len(labels) and labels[number]
-            target = None if is_labels else Tensor(numbered("target", number, count), 0, y.shape)
-            classes = Tensor(numbered("labels", number, count), 0, y.shape[:-1], "i8") if is_labels else None
-            lengths = self.lengths(output)
-            weight = None
-            if number < len(weighted) and weighted[number]:
-                steps = y.shape[1] if len(y.shape) == 3 else 1
-                weight = Tensor(numbered("weight", number, count), 0, (self._batch, steps))
-            dy = self.gradient(output) if self.training and output in self._needed else None
-            step.append(loss.call(y, target, classes, weight, lengths, self._stats(number), dy))
+            some = metrics[number] if metrics else ()
+            slots = [number, *range(slot, slot + len(some))]
+            slot += len(some)
+            is_labels, is_weighted = (number < len(given) and given[number] for given in (labels, weighted))
             factor = loss_weights[number] if loss_weights else 1.0
-            if dy is not None and factor != 1:
-                step.append(Call("scale_gradient", (dy,), (factor,)))
-            for metric in metrics[number] if metrics else ():
-                step.append(metric.call(y, target, classes, lengths, self._stats(slot), loss))
-                slot += 1
+            write = partial(self._judge, slots, loss, some, factor, is_labels, is_weighted)
+            # Threads that are at work on their parts go on with them. With lengths a mean is over what others count.
+            splits = bool(step) and step[-1].shard is not None and self.lengths(output) is None
+            splits = splits and all(isinstance(call.kernel, str) for call in write())
+            step += self._each_part(splits, write)
+            if splits:
+                sums += self._add_stats(slots)
         if self.training:
             step += self._write_backward()
         if optimizer is not None:
             self._stage += 1
             step += optimizer.calls(self._stage, len(self._parts))
-        return {"step": step}
+        return {"step": step + sums}
 
-    @staticmethod
-    def _stats(slot: int) -> Tensor:
-        return Tensor("stats", 16 * slot, (2,), "f8")
+    def _judge(
+        self,
+        slots: Sequence[int],
+        loss: Loss,
+        metrics: Sequence[Metric],
+        factor: float,
+        is_labels: bool,
+        is_weighted: bool,
+    ) -> list[Call]:
+        """Write an output's loss and metrics."""
+        number, count = slots[0], len(self._outputs)
+        output = self._outputs[number]
+        y, shape = self.value(output), self._shapes[output]
+        steps = shape[1] if len(shape) == 3 else 1
+
+        def given(kind: str, shape: tuple[int, ...], dtype: str = "float") -> Tensor:
+            return self._cut(Tensor(numbered(kind, number, count), 0, shape, dtype))
+
+        target = None if is_labels else given("target", shape)
+        classes = given("labels", shape[:-1], "i8") if is_labels else None
+        weight = given("weight", (self._batch, steps)) if is_weighted else None
+        lengths = self.lengths(output)
+        stats = [self._stats(slot) for slot in slots]
+        dy = self.gradient(output) if self.training and output in self._needed else None
+        call = loss.call(y, target, classes, weight, lengths, stats[0], dy)
+        calls = []
+        if self._part is not None:
+            calls += [Call("clear", (some._replace(shape=(16 // self.itemsize,), dtype="float"),)) for some in stats]
+            call = loss.of_part(call, self._batch * steps)
+        calls.append(call)
+        if dy is not None and factor != 1:
+            calls.append(Call("scale_gradient", (dy,), (factor,)))
+        return calls + [metric.call(y, target, classes, lengths, some, loss)
+                        for metric, some in zip(metrics, stats[1:], strict=True)]  # fmt: skip
+
+    def _stats(self, slot: int) -> Tensor:
+        if self._part is None:
+            return Tensor("stats", 16 * slot, (2,), "f8")
+        return Tensor("arena", ("stats", slot, self._part), (2,), "f8")
+
+    def _add_stats(self, slots: Sequence[int]) -> list[Call]:
+        """Add up the stats of the parts of the batch in their order; a loss counts all rows, a metric its part's."""
+        calls = []
+        for slot in slots:
+            whole = self._stats(slot)
+            for number in range(len(self._parts)):
+                counts = slot != slots[0] or number == 0
+                share = Tensor("arena", ("stats", slot, number), (2,), "f8")
+                calls.append(Call("add_stats", (whole, share), (float(counts),)))
+        return calls
 
     def _write_backward(self) -> list[Call]:
         calls: list[Call] = []
-        self._stage += 1
         if self._external:  # the loss writes straight to the place where readers in the model add
             for value in self._both & self._needed:
                 given = self._external_base("doutput", value, self._outputs)
@@ -407,7 +453,7 @@ class Lowering:
             if not any(value in self._needed for value in op.outputs):
                 continue
             self._touched, self._sums = {}, []
-            calls += self._each_part(op, lambda op=op: self._backward_of(op))  # type: ignore[misc]
+            calls += self._each_part(op.splits[not self.training], partial(self._backward_of, op))
         return calls + self._add_shares()
 
     def _backward_of(self, op: Op) -> list[Call]:
@@ -471,13 +517,6 @@ class Lowering:
         carried = [(offset, self._shapes[value]) for value, offset in self._places.items()]
         executor = self.kernels.Executor(sections, len(bases), arena_bytes, self._dtype)
         return Program(executor, sections, bases, shapes, self.training, carried, self.carry_bytes)
-
-
-def _cut_batch(batch: int, threads: int) -> list[tuple[int, int]]:
-    """Cut a batch into equal parts of whole vectors of examples; fewer of them, or one, where it is small."""
-    count = max(1, min(threads, batch // LEAST_PART))
-    ends = [round(batch * k / count / VECTOR) * VECTOR for k in range(count)] + [batch]
-    return list(itertools.pairwise(ends))
 
 
 def _several(calls: Call | list[Call]) -> list[Call]:

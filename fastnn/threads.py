@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import weakref
@@ -11,10 +12,19 @@ import numpy as np
 
 #: More than any machine at hand gains from at these sizes.
 MOST = 64
+#: Examples that a vector holds, and that a thread must have at least to be worth waking.
+VECTOR, LEAST_PART = 16, 32
 
 _count = 1
 _watchers: weakref.WeakSet[Any] = weakref.WeakSet()
 _lock = threading.Lock()  # over the watchers
+
+
+def cut_batch(batch: int, threads: int) -> list[tuple[int, int]]:
+    """Cut a batch into equal parts of whole vectors of examples; fewer of them, or one, where it is small."""
+    count = max(1, min(threads, batch // LEAST_PART))
+    ends = [round(batch * k / count / VECTOR) * VECTOR for k in range(count)] + [batch]
+    return list(itertools.pairwise(ends))
 
 
 def watch(net: Any) -> None:

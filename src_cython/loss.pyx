@@ -16,6 +16,7 @@ from fastnn._compiled.kernel cimport args_t, launch, register
 from fastnn._compiled.simd cimport leaf, leaf_t
 
 __all__ = [
+    "add_stats",
     "binary_crossentropy_loss",
     "categorical_crossentropy_loss",
     "mse_loss",
@@ -267,6 +268,14 @@ cdef void _scale_gradient(args_t* a, floating* _) noexcept nogil:
         dy[i] *= factor
 
 
+cdef void _add_stats(args_t* a, floating* _) noexcept nogil:
+    cdef double* stats = <double*>a.t[0].data         # INOUT (2,)
+    cdef const double* share = <double*>a.t[1].data   # IN    (2,)
+    stats[0] += share[0]
+    stats[1] += share[1] * a.s[0]
+
+
+cdef int ADD_STATS = register("add_stats", <void*>_add_stats[float], <void*>_add_stats[double])
 cdef int SCALE_GRADIENT = register("scale_gradient", <void*>_scale_gradient[float], <void*>_scale_gradient[double])
 cdef int MSE_LOSS = register("mse_loss", <void*>_mse_loss[float], <void*>_mse_loss[double])
 cdef int BINARY_LOSS = register(
@@ -310,3 +319,8 @@ def softmax_crossentropy_loss(y, target, labels, weight, lengths, stats, dy, mea
 def scale_gradient(dy, factor):
     """dy *= factor: a loss's share among several. INOUT dy."""
     launch(SCALE_GRADIENT, (dy,), (factor,))
+
+
+def add_stats(stats, share, counts):
+    """The stats of a part of a batch: stats += share (2,), without its count where ``counts`` is 0."""
+    launch(ADD_STATS, (stats, share), (counts,))

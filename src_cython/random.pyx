@@ -30,18 +30,19 @@ cdef void _dropout(args_t* a, floating* _) noexcept nogil:
     cdef const uint64_t* state = <uint64_t*>a.t[1].data      # IN  (2,): seed, step
     cdef floating* y = <floating*>a.t[2].data                # OUT
     cdef double p = a.s[0]
-    cdef uint64_t op = <uint64_t>a.s[1], threshold = <uint64_t>ceil(p * 4294967296.0), block
+    cdef uint64_t op = <uint64_t>a.s[1], threshold = <uint64_t>ceil(p * 4294967296.0)
+    cdef uint64_t block = <uint64_t>a.s[2] // 8 + 1           # of the first number
     cdef floating scale = <floating>(1.0 / (1.0 - p))
     cdef int64_t size = a.t[0].rows * a.t[0].cols, i, whole = size // 8 * 8
     cdef uint64_t words[4]
     cdef int k
     for i in range(0, whole, 8):
-        philox_block(state[0], op, <uint64_t>(i // 8 + 1), state[1], words)
+        philox_block(state[0], op, block + <uint64_t>(i // 8), state[1], words)
         for k in range(4):
             y[i + 2 * k] = x[i + 2 * k] * scale if <uint32_t>words[k] >= threshold else 0
             y[i + 2 * k + 1] = x[i + 2 * k + 1] * scale if words[k] >> 32 >= threshold else 0
     if whole < size:
-        philox_block(state[0], op, <uint64_t>(whole // 8 + 1), state[1], words)
+        philox_block(state[0], op, block + <uint64_t>(whole // 8), state[1], words)
         for i in range(whole, size):
             k = <int>(i - whole)
             y[i] = x[i] * scale if <uint32_t>(words[k >> 1] >> (32 * (k & 1))) >= threshold else 0
@@ -73,14 +74,15 @@ def advance_step(state):
     launch(ADVANCE_STEP, (state,))
 
 
-def dropout_forward(x, state, y, p, op):
+def dropout_forward(x, state, y, p, op, first=0):
     """y = x m / (1 - p), m ~ Bernoulli(1 - p).
 
-    IN x, state (2,) uint64. OUT y. NUMBERS p in [0, 1), op the number of the op within its model.
+    IN x, state (2,) uint64. OUT y. NUMBERS p in [0, 1), op the number of the op within its model; first: how many
+    draws x begins after, a multiple of 8, where it is a part of something larger.
     """
-    launch(DROPOUT_FORWARD, (x, state, y), (p, op))
+    launch(DROPOUT_FORWARD, (x, state, y), (p, op, first))
 
 
-def dropout_backward(dy, state, dx, p, op):
+def dropout_backward(dy, state, dx, p, op, first=0):
     """dx = dy m / (1 - p) with the mask of the forward pass."""
-    launch(DROPOUT_BACKWARD, (dy, state, dx), (p, op))
+    launch(DROPOUT_BACKWARD, (dy, state, dx), (p, op, first))

@@ -296,6 +296,14 @@ def test_a_class_without_a_target_may_hold_anything(rng, as_labels, dtype):
     assert (np.abs(out["dy"][:, 2]) <= np.finfo(dtype).tiny).all()
 
 
+def test_stats_of_parts():
+    """A loss counts all rows in each part: one of these counts. A metric counts those of its part."""
+    stats = np.array([1.0, 2.0])
+    kernels.add_stats(stats, np.array([10.0, 20.0]), 1.0)
+    kernels.add_stats(stats, np.array([100.0, 200.0]), 0.0)
+    np.testing.assert_array_equal(stats, [111.0, 22.0])
+
+
 def test_full_lengths_and_unit_weights_change_nothing(rng):
     for name in LOSSES:
         case = loss_inputs(rng, name, 3, 4, 5)

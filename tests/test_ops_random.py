@@ -106,6 +106,17 @@ def test_a_word_equal_to_the_limit_is_kept(dtype):
     assert dropout(x, p=(word + 1) / 2**32)[0, 7] == 0
 
 
+@pytest.mark.parametrize("kernel", ["dropout_forward", "dropout_backward"])
+@pytest.mark.parametrize("first", [8, 40, 64])
+def test_dropout_of_a_part(rng, kernel, first):
+    """It draws on from the number that it begins after."""
+    x = rng.standard_normal((1, 101))
+    part = np.ascontiguousarray(x[:, first:])
+    y, state = np.empty_like(part), np.array([11, 0], np.uint64)
+    getattr(kernels, kernel)(part, state, y, 0.25, 4, first)
+    np.testing.assert_array_equal(y, dropout(x, kernel=kernel)[:, first:])
+
+
 def test_dropout_keeps_the_mean(rng):
     x = np.ones((200, 100))
     for p in (0.1, 0.5, 0.8):

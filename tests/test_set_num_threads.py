@@ -78,53 +78,6 @@ def test_what_looks_at_the_whole_batch_is_not_cut():
     assert set(shards_of(norm, (128, 3), 2, training=False)["forward"]) == {0, 1}
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_an_update_is_cut_where_it_is_large(optimizer):
-    def update(features, threads):
-        net = fnn.Sequential(fnn.Linear(features, 64), seed=0)
-        net.compile(optimizer, "mse")
-        net.optimizer.attach(net)
-        options = {"losses": [net.loss], "optimizer": net.optimizer}
-        lowering = Lowering(net.graph((256, features)), [(256, features)], net.dtype, training=True, threads=threads,
-                            **options)  # fmt: skip
-        calls = [call for call in lowering.sections["step"] if "update" in call.kernel]
-        # Before an update begins, the gradients are whole.
-        assert calls[0].shard is None or calls[0].shard[0] > max(
-            call.shard[0] for call in lowering.sections["step"] if call.kernel == "add_gradient"
-        )
-        return [(call.kernel, call.shard and call.shard[1]) for call in calls]
-
-    name = f"{optimizer}_update"
-    assert update(256, 1) == [(name, None)]
-    assert update(64, 2) == [(name, None)]
-    assert update(256, 2) == [(name, 0), (name, 1), ("count_update", None)]
-    assert update(256, 4) == [(name, 0), (name, 1), (name, 2), (name, 3), ("count_update", None)]
-
-
-@pytest.mark.parametrize("optimizer", [fnn.SGD(0.1, momentum=0.9), fnn.Adam(0.01, clipnorm=0.5)])
-@pytest.mark.parametrize(("n", "batch"), [(330, 128), (300, 100), (500, 500), (40, 40)])
-def test_rows_are_gathered_side_by_side(backend, optimizer, n, batch):
-    """Large rows of several types, shuffled, with a shorter batch at the end, some of them too small to be cut."""
-    rng = np.random.default_rng(1)
-    x, y = rng.integers(0, 200, (n, 150), dtype=np.uint8), rng.standard_normal((n, 60))
-    weight = rng.uniform(0.5, 1.5, n)
-
-    def trained(threads):
-        fnn.set_num_threads(threads)
-        net = fnn.Sequential(fnn.Rescale(1 / 200), fnn.Linear(150, 60), fnn.Tanh(), dtype="float64", seed=3)
-        net.compile(copy.deepcopy(optimizer), "mse")
-        history = net.fit(x, y, epochs=3, batch_size=batch, sample_weight=weight, verbose=0)
-        assert net.optimizer.updates == 3 * -(-n // batch)
-        return net.vectors.params.copy(), np.array(history.history["loss"])
-
-    expected = trained(1)
-    for threads in (2, 3):
-        actual = trained(threads)
-        for one, other, again in zip(expected, actual, trained(threads), strict=True):
-            assert_close(other, one, 1e-10)
-            np.testing.assert_array_equal(again, other)
-
-
 class Tied(fnn.CustomLayer):
     """tanh(x w + b) with another layer's parameters, as in an autoencoder: never shared out, as that layer is."""
 

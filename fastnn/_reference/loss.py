@@ -12,6 +12,7 @@ import numpy as np
 from .activation import sigmoid, softmax
 
 __all__ = [
+    "add_stats",
     "binary_crossentropy_loss",
     "categorical_crossentropy_loss",
     "mse_loss",
@@ -88,3 +89,8 @@ def softmax_crossentropy_loss(y, target, labels, weight, lengths, stats, dy, mea
 def scale_gradient(dy, factor):
     """dy *= factor: a loss's share among several. INOUT dy."""
     dy *= factor
+
+
+def add_stats(stats, share, counts):
+    """The stats of a part of a batch: stats += share (2,), without its count where ``counts`` is 0."""
+    stats += share * (1, counts)

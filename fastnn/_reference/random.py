@@ -9,13 +9,17 @@ import numpy as np
 __all__ = ["advance_step", "dropout_backward", "dropout_forward", "random_words"]
 
 
+def draw(state, op, n, first=0):
+    """Return n uint32 words of (seed, op, step) from number ``first`` on, a multiple of 8."""
+    # Arrays and not lists: from a list that mixes small and large integers, NumPy makes float64, which rounds a seed.
+    key, counter = np.array([state[0], op], np.uint64), np.array([first // 8, state[1], 0, 0], np.uint64)
+    raw = np.random.Philox(key=key, counter=counter).random_raw((n + 1) // 2)
+    return np.asarray(raw, dtype="<u8").view("<u4")[:n]
+
+
 def random_words(state, op, out):
     """Fill ``out`` (n,) uint32 with the words of (seed, op, step); ``state`` is uint64 (seed, step)."""
-    # Arrays and not lists: from a list that mixes small and large integers, NumPy makes float64, which rounds a seed.
-    key, counter = np.array([state[0], op], dtype=np.uint64), np.array([0, state[1], 0, 0], dtype=np.uint64)
-    generator = np.random.Philox(key=key, counter=counter)
-    raw = np.asarray(generator.random_raw((out.size + 1) // 2), dtype="<u8")
-    out[...] = raw.view("<u4")[: out.size]
+    out[...] = draw(state, op, out.size)
 
 
 def advance_step(state):
@@ -23,21 +27,20 @@ def advance_step(state):
     state[1] += np.uint64(1)
 
 
-def keep_mask(state, shape, p, op):
+def keep_mask(state, shape, p, op, first=0):
     """True where a unit is kept: its 32-bit word is at least p 2^32."""
-    words = np.empty(int(np.prod(shape)), dtype=np.uint32)
-    random_words(state, op, words)
-    return (words >= p * 2.0**32).reshape(shape)
+    return (draw(state, op, int(np.prod(shape)), first) >= p * 2.0**32).reshape(shape)
 
 
-def dropout_forward(x, state, y, p, op):
+def dropout_forward(x, state, y, p, op, first=0):
     """y = x m / (1 - p), m ~ Bernoulli(1 - p).
 
-    IN x, state (2,) uint64. OUT y. NUMBERS p in [0, 1), op the number of the op within its model.
+    IN x, state (2,) uint64. OUT y. NUMBERS p in [0, 1), op the number of the op within its model; first: how many
+    draws x begins after, a multiple of 8, where it is a part of something larger.
     """
-    y[...] = np.where(keep_mask(state, x.shape, p, op), x * x.dtype.type(1 / (1 - p)), 0)
+    y[...] = np.where(keep_mask(state, x.shape, p, op, first), x * x.dtype.type(1 / (1 - p)), 0)
 
 
-def dropout_backward(dy, state, dx, p, op):
+def dropout_backward(dy, state, dx, p, op, first=0):
     """dx = dy m / (1 - p) with the mask of the forward pass."""
-    dropout_forward(dy, state, dx, p, op)
+    dropout_forward(dy, state, dx, p, op, first)
