@@ -258,6 +258,16 @@ DAMAGE = {
     "updates": (put(2**70, "training", "optimizer", "updates"), "updates: expected a count"),
     "metadata": (put([1], "metadata"), "damaged"),
     "frozen": (put(["q"], "architecture", "layers", 0, "frozen"), "nothing stands under 'q'"),
+    "tied to another shape": (
+        put({"b": [0, "w"]}, "architecture", "layers", 4, "tied"),
+        r"b: expected a parameter of shape \(2,\) to share, got a parameter of shape \(3, 6\)",
+    ),
+    "tied to a buffer": (
+        put({"running_mean": [0, "b"]}, "architecture", "layers", 1, "tied"),
+        r"running_mean: expected a buffer of shape \(6,\) to share, got a parameter of shape \(6,\)",
+    ),
+    "tied to a later layer": (put({"b": [1, "bias"]}, "architecture", "layers", 0, "tied"), "list index out of range"),
+    "tied to no parameter": (put({"b": [0, "q"]}, "architecture", "layers", 4, "tied"), "nothing stands under 'q'"),
     "optimizer": (put("rmsprop", "training", "optimizer", "class"), "nothing stands under 'rmsprop'"),
     "learning rate": (put(float("nan"), "training", "optimizer", "config", "lr"), "lr: expected a number"),
     "loss": (put("hinge", "training", "losses", 0, "name"), "nothing stands under 'hinge'"),

@@ -111,10 +111,12 @@ class Layer:
         Raises
         ------
         ValueError
-            The two have different shapes.
+            The two have different shapes, or one is a buffer.
         """
-        if parameter.shape != self.parameters[name].shape:
-            raise ValueError(f"{name}: expected shape {self.parameters[name].shape}, got {parameter.shape}")
+        own = self.parameters[name]
+        if (parameter.shape, parameter.buffer) != (own.shape, own.buffer):
+            kinds = [f"a {'buffer' if p.buffer else 'parameter'} of shape {p.shape}" for p in (own, parameter)]
+            raise ValueError(f"{name}: expected {kinds[0]} to share, got {kinds[1]}")
         self.parameters[name] = parameter
 
     # -- PyTorch's layout ------------------------------------------------------------------------------------
