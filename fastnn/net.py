@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _backend, threads
-from ._arrays import check_count, plain, real_array
+from ._arrays import check_count, flag, plain, real_array
 from .generation import generate
 from .layers._base import Layer
 from .losses import Loss
@@ -309,11 +309,12 @@ class Net(Structure):
             The input does not fit the model, or the batch is empty.
         """
         loop = self._loop
-        if training and lengths is None and loop is not None and self._loop_changes == Parameter.changes:
+        if training is True and lengths is None and loop is not None and self._loop_changes == Parameter.changes:
             y = loop.forward(x)
             if y is not None:
                 self._pending = loop
                 return y
+        training = flag(training, "training")
         arrays = self.check_inputs(x)
         longs = self.check_input_lengths(lengths, arrays)
         if len(arrays[0]) == 0:

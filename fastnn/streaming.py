@@ -77,7 +77,7 @@ class Stream(_backend.Stepper):
         return stream
 
     def _begin(self, net: Net, graph: Graph, batch_size: int, states: Mapping[Value, np.ndarray]) -> None:
-        self.batch_size = batch_size
+        self._batch_size = batch_size
         self._net, self._graph, self._layers = net, graph, list(net.layers)
         self._programs: dict[int, Program] = {}
         self._states = states  # the first ones; zeros for those that are not in it
@@ -103,6 +103,11 @@ class Stream(_backend.Stepper):
         self.disarm()
 
     @property
+    def batch_size(self) -> int:
+        """Sequences that run side by side."""
+        return self._batch_size
+
+    @property
     def state(self) -> np.ndarray:
         """A copy of all recurrent states, for :meth:`restore`."""
         self.settle()
@@ -124,10 +129,8 @@ class Stream(_backend.Stepper):
         size = self._carry[0].size
         count = size + self._mark.size
         if not isinstance(state, np.ndarray) or state.dtype != np.uint8 or state.shape != (count,):
-            raise ValueError(
-                f"state: expected {count} bytes as the state of this stream gives them, got "
-                f"{getattr(state, 'shape', state)!r} of {getattr(state, 'dtype', type(state).__name__)}."
-            )
+            got = f"{state.shape} of {state.dtype}" if isinstance(state, np.ndarray) else type(state).__name__
+            raise ValueError(f"state: expected {count} bytes as the state of this stream gives them, got {got}.")
         if (state[size:] != self._mark).any():
             raise ValueError(
                 "state: expected the state of a stream of this model with "

@@ -179,6 +179,24 @@ def test_parameters_by_name():
     assert layer.count == 2 * 3 + 3
 
 
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (np.ones((3, 2)), ValueError, r"expected numbers of shape \(2, 3\), got shape \(3, 2\); PyTorch's names"),
+        (np.ones(4), ValueError, r"expected numbers of shape \(2, 3\), got shape \(4,\)"),
+        (np.ones((2, 3), complex), TypeError, "expected real numbers, got dtype complex128"),
+        (None, TypeError, "expected an array of real numbers, got NoneType"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(value, error, message):
+    layer = fnn.Linear(2, 3)
+    fnn.Sequential(layer, seed=0)
+    before = layer.w.copy()
+    with pytest.raises(error, match=rf"Linear\.w: {message}"):
+        layer.w = value
+    np.testing.assert_array_equal(layer.w, before)
+
+
 def test_trainable():
     layer = fnn.BatchNorm(3)
     assert layer.trainable
@@ -186,6 +204,8 @@ def test_trainable():
     assert not layer.trainable
     assert [p.trainable for p in layer.parameters.values()] == [False, False, True, True]  # buffers are not concerned
     assert not fnn.Tanh().trainable
+    with pytest.raises(TypeError, match="BatchNorm: trainable: expected True or False, got 'False'"):
+        layer.trainable = "False"
 
 
 WRONG_STATES = [

@@ -112,6 +112,14 @@ def test_gradients_accumulate_until_zero_grad(backend, rng):
     np.testing.assert_array_equal(net.layers[0].parameters["w"].grad, once[: 3 * 6].reshape(3, 6))
 
 
+def test_forward_takes_a_truth_value(backend):
+    net = fnn.Sequential(fnn.Linear(2, 3), seed=0)
+    for _ in range(2):  # the long way, and the short one
+        with pytest.raises(TypeError, match="training: expected True or False, got 'no'"):
+            net.forward(np.ones((1, 2), "float32"), training="no")
+        net.forward(np.ones((1, 2), "float32"), training=np.bool_(True))
+
+
 def test_what_forward_returned_may_be_written_to(backend, rng):
     net, x, dy = fnn.Sequential(fnn.Linear(3, 2), fnn.Tanh(), seed=0), rng.standard_normal((4, 3)), np.ones((4, 2))
     net.forward(x, training=True)

@@ -195,6 +195,15 @@ def test_a_stream_is_not_copied_but_its_state_is_handed_on(copied):
     np.testing.assert_array_equal(other(x[:, 2:]), step(x[:, 2:]))
 
 
+def test_a_streams_size_stays():
+    step = fnn.Sequential(fnn.LSTM(3, 5), seed=0).stream(2)
+    assert step.batch_size == 2
+    with pytest.raises(AttributeError, match="batch_size"):
+        step.batch_size = 3
+    with pytest.raises(ValueError, match=r"state: expected \d+ bytes as the state of this stream .* got list"):
+        step.restore([1, 2])
+
+
 def test_a_changed_model_or_backend_is_noticed():
     net = fnn.Sequential(fnn.LSTM(3, 5), seed=0)
     step = net.stream()

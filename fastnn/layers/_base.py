@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .._arrays import flag, real_array
 from ..ops._base import Graph, Parameter, Value
 from ._node import apply
 
@@ -65,9 +66,10 @@ class Layer:
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
+        wanted = flag(value, f"{type(self).__name__}: trainable")
         for parameter in self.parameters.values():
             if not parameter.buffer:
-                parameter.trainable = bool(value)
+                parameter.trainable = wanted
 
     @property
     def count(self) -> int:
@@ -97,7 +99,14 @@ class Layer:
         if name in self.__dict__.get("parameters", {}):
             numbers = self.__getattr__(name)
             if value is not numbers:
-                numbers[...] = value
+                given = real_array(value, f"{type(self).__name__}.{name}")  # None would be NaN
+                try:
+                    numbers[...] = given
+                except ValueError:
+                    raise ValueError(
+                        f"{type(self).__name__}.{name}: expected numbers of shape {numbers.shape}, got shape "
+                        f"{given.shape}; PyTorch's names and shapes are those of load_state_dict()."
+                    ) from None
         else:
             super().__setattr__(name, value)
 

@@ -144,9 +144,7 @@ def prepared(args: argparse.Namespace) -> Iterator[tuple[Printer, OutputFolder]]
     with chosen_backend(args.backend), contextlib.redirect_stdout(stdout), warnings.catch_warnings():
         warnings.filterwarnings("error", "fit: the loss became", RuntimeWarning)
         try:
-            # NumPy's own warnings of overflow would only come before that line.
-            with np.errstate(all="ignore"):
-                yield Printer(args.quiet), folder
+            yield Printer(args.quiet), folder
         except RuntimeWarning as error:
             raise BadInput(str(error)) from error
 
