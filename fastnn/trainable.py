@@ -95,7 +95,8 @@ class Trainable(Net):
             An epoch goes over all examples once; the last batch may be shorter. An iterable's batches have their own
             size.
         validation_data : (x, y) or (x, y, sample_weight), optional
-            Evaluated after each epoch; its figures are named ``val_...``.
+            Evaluated after each epoch; its figures are named ``val_...``. For stateful layers in batches of
+            ``batch_size``, as the training.
         verbose : {0, 1, 2}
             0 silent, 1 a progress bar (plain lines where the output is no terminal), 2 a line for each epoch.
         callbacks : iterable of Callback

@@ -92,7 +92,10 @@ def evaluate(model: Net, x: Any, y: Any, batch_size: int, lengths: Any, sample_w
     """See :meth:`fastnn.Model.evaluate`."""
     check_compiled(model, "evaluate")
     size = check_count("batch_size", batch_size)
-    runner = evaluator(Data(model, x, y, lengths, sample_weight, finite=False), size)
+    data = Data(model, x, y, lengths, sample_weight, finite=False)
+    if data.stateful:
+        check_stateful(len(data), size, False)
+    runner = evaluator(data, size)
     try:
         row = runner.once(SLICE_SECONDS)
     finally:

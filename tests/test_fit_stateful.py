@@ -49,7 +49,7 @@ def test_validation_goes_on_from_batch_to_batch_as_the_training_does(backend, da
     history = net.fit(x_cut, y_cut, validation_data=(x_cut, y_cut), **options).history
     assert history["val_loss"] == pytest.approx([whole.evaluate(x, y)["loss"]], rel=1e-12)
     before = state(net)
-    with pytest.raises(ValueError, match="batch_size: expected a divisor of the 4 validation examples .* got 3"):
+    with pytest.raises(ValueError, match=r"batch_size: expected a divisor of the 4 validation examples .* got 3"):
         net.fit(x_cut, y_cut, validation_data=(x_cut[:4], y_cut[:4]), **options)
     assert_same_state(state(net), before)
 
@@ -97,8 +97,8 @@ def test_batches_between_which_no_state_can_go_on(backend, data):
         net.fit(x_cut, y_cut, batch_size=3, verbose=0)
     with pytest.raises(ValueError, match=r"batch_size: expected a divisor of the 9 examples .* got 4"):
         net.fit(x_cut, y_cut, batch_size=4, shuffle=False, verbose=0)
-    with pytest.raises(ValueError, match=r"stateful: expected batches of 4 .* got 1; .* until the end of the pass\."):
+    with pytest.raises(ValueError, match=r"batch_size: expected a divisor of the 9 examples .* got 4"):
         net.evaluate(x_cut, y_cut, batch_size=4)
     assert_same_state(state(net), before)
-    with pytest.raises(ValueError, match="stateful: expected batches of 3 sequences, as the one before, got 2"):
+    with pytest.raises(ValueError, match=r"stateful: expected batches of 3 .* got 2; .* until the end of the pass\."):
         net.fit([(x_cut[:3], y_cut[:3]), (x_cut[3:5], y_cut[3:5])], verbose=0)
