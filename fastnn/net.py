@@ -34,8 +34,8 @@ DTYPES = ("float32", "float64")
 #: Attributes that belong to the running process: not pickled, not copied.
 RUNTIME = frozenset(
     (
-        *("_graphs", "_programs", "_lock", "_pending", "in_training", "_entry", "_loop", "_loop_changes"),
-        *("_streams", "carried"),
+        *("_graphs", "_programs", "_lock", "_pending", "in_training", "_entry", "_ragged_entry"),
+        *("_loop", "_ragged_loop", "_loop_changes", "_streams", "carried"),
     )
 )
 #: Purposes of programs that have a backward pass.
@@ -78,8 +78,10 @@ class Net(Structure):
         self.in_training = False
         # The short ways of predict, and of forward and backward, for inputs just like the last one.
         self._entry: Callable[[Any], np.ndarray | None] | None = None
+        self._ragged_entry: Callable[[Any, Any], np.ndarray | None] | None = None
         self._loop: Any = None
-        self._loop_changes = -1  # Parameter.changes when it was made
+        self._ragged_loop: Any = None
+        self._loop_changes = -1  # Parameter.changes when they were made
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self.carried = States("reset_states()")
         threads.watch(self)
@@ -160,13 +162,14 @@ class Net(Structure):
         """Drop all bound programs, as after a change of the loss or of the layers."""
         with self._lock:
             self._programs.clear()
-        self._pending = self._entry = self._loop = None
+        self._pending = None
+        self.forget_short_ways()
         for stream in self._streams:
             stream.settle()
 
     def forget_short_ways(self) -> None:
         """Look for the right program at the next call; other threads may be in the middle of theirs."""
-        self._entry = self._loop = None
+        self._entry = self._ragged_entry = self._loop = self._ragged_loop = None
 
     def after_fork(self) -> None:
         """Leave what threads were in the middle of that are not there in the child of a fork."""
@@ -239,6 +242,10 @@ class Net(Structure):
             y = entry(x)
             if y is not None:
                 return y
+        elif lengths is not None and self._ragged_entry is not None and batch_size == 1024:
+            y = self._ragged_entry(x, lengths)
+            if y is not None:
+                return y
         arrays = self.check_inputs(x)
         size = check_count("batch_size", batch_size)
         longs = self.check_input_lengths(lengths, arrays)
@@ -252,10 +259,14 @@ class Net(Structure):
         if batch <= size:
             outputs = self._infer(arrays, longs)
             # The short way looks at the kind of an array, not at its numbers.
-            if len(arrays) == len(outputs) == 1 and longs[0] is None and not graph.checks:
-                program = self.program([arrays[0].shape], "predict", ragged=(False,))
+            if len(arrays) == len(outputs) == 1 and not graph.checks:
+                program = self.program([arrays[0].shape], "predict", ragged=(longs[0] is not None,))
                 if not program.carry_bytes:
-                    self._entry = program.entry(self.memory(), arrays[0].shape)
+                    entry = program.entry(self.memory(), arrays[0].shape)
+                    if longs[0] is None:
+                        self._entry = entry
+                    elif "lengths" in program.bases:
+                        self._ragged_entry = entry
             return _one_or_all(outputs)
         if any(op.stateful for op in graph.ops):
             raise ValueError(
@@ -308,9 +319,9 @@ class Net(Structure):
         TypeError, ValueError
             The input does not fit the model, or the batch is empty.
         """
-        loop = self._loop
-        if training is True and lengths is None and loop is not None and self._loop_changes == Parameter.changes:
-            y = loop.forward(x)
+        loop = self._loop if lengths is None else self._ragged_loop
+        if training is True and loop is not None and self._loop_changes == Parameter.changes:
+            y = loop.forward(x) if lengths is None else loop.forward_ragged(x, lengths)
             if y is not None:
                 self._pending = loop
                 return y
@@ -322,10 +333,11 @@ class Net(Structure):
         arrays = [self.cast(array) for array in arrays]
         if not training:
             return _one_or_all(self._infer(arrays, longs))
+        longs = [None if long is None else long.copy() for long in longs]  # the caller may write to his
         ragged = tuple(long is not None for long in longs)
         program = self.program([array.shape for array in arrays], "train", ragged=ragged)
         if self._prepare_loop(program, arrays, longs):
-            return self.forward(arrays[0], training=True)
+            return self.forward(arrays[0], training=True, lengths=longs[0])
         outputs = self._outputs(program)
         carried = self.carried.named(program, len(arrays[0]))
         workspace = self._take_pending(program)
@@ -344,11 +356,20 @@ class Net(Structure):
     ) -> bool:
         """Make the short way for more arrays like this one, if the model and the backend have one."""
         several = len(arrays) > 1 or len(program.output_shapes) > 1
-        if several or lengths[0] is not None or program.carry_bytes or self.graph(arrays[0].shape).checks:
+        ragged = lengths[0] is not None
+        if several or program.carry_bytes or self.graph(arrays[0].shape).checks:
             return False
-        self._loop = program.loop(self.memory(), arrays[0].shape)
-        self._loop_changes = Parameter.changes
-        return self._loop is not None
+        if ragged and "lengths" not in program.bases:
+            return False
+        if self._loop_changes != Parameter.changes:
+            self._loop = self._ragged_loop = None
+            self._loop_changes = Parameter.changes
+        loop = program.loop(self.memory(), arrays[0].shape)
+        if ragged:
+            self._ragged_loop = loop
+        else:
+            self._loop = loop
+        return loop is not None
 
     def _take_pending(self, program: Program) -> Any:
         """Reuse the workspace of the last forward pass if it ran the same program."""

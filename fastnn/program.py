@@ -67,11 +67,10 @@ class Program:
         """Order memory blocks as the offsets number them; the arena comes from the workspace."""
         return [named.get(name) for name in self.bases]
 
-    def entry(self, named: dict[str, np.ndarray | None], input_shape: tuple[int, ...]) -> Callable[[Any], Any] | None:
+    def entry(self, named: dict[str, np.ndarray | None], input_shape: tuple[int, ...]) -> Callable[..., Any] | None:
         """Return the short way from one input to a new output, for :meth:`fastnn.Model.predict`."""
-        places = self.bases.index("input"), self.bases.index("output")
         arrays = self.arrays(named)
-        return self.executor.entry("forward", self._free, arrays, *places, input_shape, self.output_shapes[0])
+        return self.executor.entry("forward", self._free, arrays, self._places(), input_shape, self.output_shapes[0])
 
     def loop(self, named: dict[str, np.ndarray | None], input_shape: tuple[int, ...]) -> Any:
         """Return the short way of a loop by hand on single arrays, or None; see the executor."""

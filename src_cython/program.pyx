@@ -351,17 +351,18 @@ cdef class Executor:
         if not whole:
             raise workspace.failure()
 
-    def entry(self, str section, list pool, list arrays, int input, int output, tuple input_shape, tuple output_shape):
+    def entry(self, str section, list pool, list arrays, dict places, tuple input_shape, tuple output_shape):
         """Return a callable for one input array; see the twin."""
         cdef Entry e = Entry.__new__(Entry)
         e.executor, e.section = self, self.sections[<int>self.numbers[section]]
         if e.section.python:
             return None
         e.arrays, e.pool = list(arrays), pool
-        e.input, e.output = input, output
+        e.input, e.output, e.lengths = places["input"], places["output"], places.get("lengths", -1)
         fill_format(&e.taken, input_shape, self.is_double)
         fill_format(&e.given, output_shape, self.is_double)
-        return e.run  # a method takes its argument as it is, an object that is called wants a tuple of it
+        # A method takes its argument as it is, an object that is called wants a tuple of it.
+        return e.run if e.lengths < 0 else e.run_ragged
 
     def loop(self, list arrays, dict places, tuple input_shape, tuple output_shape):
         """Return a forward and a backward pass on single arrays; see the twin."""
@@ -371,6 +372,8 @@ cdef class Executor:
         if l.forth.python or l.back.python:
             return None
         l.arrays, l.workspace = list(arrays), self.workspace()
+        if "lengths" in places:
+            l.lengths = l.arrays[places["lengths"]] = np.zeros(input_shape[0], np.int64)
         l.input, l.output, l.dinput, l.doutput, l.state = (
             places.get(name, -1) for name in ("input", "output", "dinput", "doutput", "state")
         )

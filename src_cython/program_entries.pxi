@@ -32,6 +32,23 @@ cdef inline bint fits(format_t* format, object x) noexcept:
     return True
 
 
+cdef inline bint fits_lengths(format_t* format, object lengths) noexcept:
+    """Whether these are plain lengths, from 0 to T, of a batch (B, T, ...) of this shape."""
+    cdef int64_t* numbers
+    cdef cnp.npy_intp i
+    if not cnp.PyArray_CheckExact(lengths):
+        return False
+    if (cnp.PyArray_TYPE(<cnp.ndarray>lengths) != cnp.NPY_INT64 or cnp.PyArray_NDIM(<cnp.ndarray>lengths) != 1
+            or not cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>lengths)
+            or cnp.PyArray_DIM(<cnp.ndarray>lengths, 0) != format.shape[0]):
+        return False
+    numbers = <int64_t*>cnp.PyArray_DATA(<cnp.ndarray>lengths)
+    for i in range(format.shape[0]):
+        if not 0 <= numbers[i] <= format.shape[1]:
+            return False
+    return True
+
+
 cdef inline object fresh(format_t* format):
     return cnp.PyArray_EMPTY(format.ndim, format.shape, format.type_number, 0)
 
@@ -43,14 +60,23 @@ cdef class Entry:
     cdef section_t section
     cdef list arrays
     cdef list pool   # the program's workspaces; the other ways of running it leave theirs there too
-    cdef int input, output
+    cdef int input, output, lengths
     cdef format_t taken, given
 
     def run(self, x):
         """Return the output; None if x is not exactly what the program was bound for, or the backend has changed."""
-        cdef Workspace w
         if selected[0] or not fits(&self.taken, x):
             return None
+        return self.walk(x, None)
+
+    def run_ragged(self, x, lengths):
+        """Return the output of ragged sequences; None as from run, or if these are not int64 lengths of x."""
+        if selected[0] or not fits(&self.taken, x) or not fits_lengths(&self.taken, lengths):
+            return None
+        return self.walk(x, lengths)
+
+    cdef inline object walk(self, x, lengths):
+        cdef Workspace w
         y = fresh(&self.given)
         try:
             w = <Workspace>self.pool.pop()
@@ -61,6 +87,8 @@ cdef class Entry:
             w.bound = self.arrays
         self.executor.point(w, self.input, cnp.PyArray_DATA(<cnp.ndarray>x))
         self.executor.point(w, self.output, cnp.PyArray_DATA(<cnp.ndarray>y))
+        if lengths is not None:
+            self.executor.point(w, self.lengths, cnp.PyArray_DATA(<cnp.ndarray>lengths))
         with nogil:
             self.executor.walk(self.section, w, False)
         self.pool.append(w)
@@ -78,6 +106,7 @@ cdef class Loop:
     cdef format_t taken, given
     cdef object kept               # a copy of the output, where the backward pass reads it: the caller may change his
     cdef object x                  # held until the backward pass
+    cdef object lengths            # None, or a copy of those of the forward pass
     cdef uint64_t[2] drawn         # the random state of the forward pass
 
     @property
@@ -87,10 +116,21 @@ cdef class Loop:
 
     def forward(self, x):
         """Return the output; None if x is not exactly what the program was bound for, or the backend has changed."""
-        cdef Workspace w = self.workspace
-        cdef void* random = NULL
         if selected[0] or not fits(&self.taken, x):
             return None
+        return self.walk(x)
+
+    def forward_ragged(self, x, lengths):
+        """Return the output of ragged sequences; None as from forward, or if these are not int64 lengths of x."""
+        if selected[0] or not fits(&self.taken, x) or not fits_lengths(&self.taken, lengths):
+            return None
+        memcpy(cnp.PyArray_DATA(<cnp.ndarray>self.lengths), cnp.PyArray_DATA(<cnp.ndarray>lengths),
+               cnp.PyArray_NBYTES(<cnp.ndarray>self.lengths))
+        return self.walk(x)
+
+    cdef inline object walk(self, x):
+        cdef Workspace w = self.workspace
+        cdef void* random = NULL
         y = fresh(&self.given)
         w.take(self.arrays)
         if self.state >= 0:

@@ -186,3 +186,60 @@ def test_passes_of_several_threads_are_refused_or_right(backend, rng):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+LENGTHS = np.array([[4, 0, 1, 3, 2], [1, 1, 4, 0, 4]])
+
+
+def ragged_net():
+    return fnn.Sequential(fnn.LSTM(3, 4, bidirectional=True), fnn.Linear(8, 2), dtype="float32", seed=0)
+
+
+def test_ragged_batches_by_the_short_way(backend, rng):
+    """Lengths that go the long way, the short way, and none in between; what is wrong is told each time."""
+    net, x = ragged_net(), rng.standard_normal((5, 4, 3)).astype("f4")
+    first, second = LENGTHS
+    expected = [ragged_net().predict(x, lengths=lengths) for lengths in (first, second, None)]
+    calls = [(first, 0), (first, 0), (second, 1), (None, 2), (None, 2), (first.tolist(), 0), (second.astype("i4"), 1),
+             (np.repeat(first, 2)[::2], 0), (second, 1)]  # fmt: skip
+    for lengths, number in calls * 2:
+        np.testing.assert_array_equal(net.predict(x, lengths=lengths), expected[number])
+        np.testing.assert_array_equal(net.predict(x.astype("f8"), lengths=lengths), expected[number])
+    for wrong in (first + 1, first - 1):
+        with pytest.raises(ValueError, match="lengths: expected numbers from 0 to T = 4"):
+            net.predict(x, lengths=wrong)
+    with pytest.raises(ValueError, match=r"lengths: expected shape \(5,\)"):
+        net.predict(x, lengths=np.append(first, 1))
+    with pytest.raises(TypeError, match="lengths: expected integers"):
+        net.predict(x, lengths=first.astype("f8"))
+    np.testing.assert_array_equal(net.predict(x[:2], lengths=first[:2]), expected[0][:2])
+    net.layers[1].b[...] += 1
+    changed = ragged_net()
+    changed.load_state_dict(net.state_dict())
+    np.testing.assert_array_equal(net.predict(x, lengths=first), changed.predict(x, lengths=first))
+
+
+def test_ragged_loops_by_hand_by_the_short_way(backend, rng):
+    """The lengths of the forward pass hold for the backward pass, whatever the caller writes to them in between."""
+    net, x = ragged_net(), rng.standard_normal((5, 4, 3)).astype("f4")
+    dy = rng.standard_normal((5, 4, 2)).astype("f4")
+
+    def run(net, lengths, written=False):
+        net.zero_grad()
+        given = None if lengths is None else lengths.copy()
+        y = net.forward(x, training=True, lengths=given)
+        if written and given is not None:
+            given[...] = 4 - given
+        return y, net.backward(dy), net.vectors.grads.copy()
+
+    for lengths in [*LENGTHS, None] * 3:
+        for found, alone in zip(run(net, lengths, True), run(ragged_net(), lengths), strict=True):
+            np.testing.assert_array_equal(found, alone)
+    net.layers[0].trainable = False
+    frozen = ragged_net()
+    frozen.layers[0].trainable = False
+    for lengths in [*LENGTHS, None]:
+        for found, alone in zip(run(net, lengths, True), run(frozen, lengths), strict=True):
+            np.testing.assert_array_equal(found, alone)
+    with pytest.raises(ValueError, match="lengths: expected numbers from 0 to T = 4"):
+        net.forward(x, training=True, lengths=LENGTHS[0] + 1)

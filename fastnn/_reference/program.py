@@ -140,10 +140,10 @@ class Executor:
             workspace.arena = arrays[0]
             inner._walk("steps", workspace, arrays)
 
-    def entry(self, section, pool, arrays, input, output, input_shape, output_shape):
+    def entry(self, section, pool, arrays, places, input_shape, output_shape):
         """Return the short way from one array to the output: a callable ``entry(x)``, or None if there is none.
 
-        The callable returns a new array, or None if x is not exactly the kind of array that the program was bound for.
+        For a program with lengths it is ``entry(x, lengths)``. The callable returns a new array, or None if x is not exactly the kind of array that the program was bound for.
         Walking the calls in Python costs so much more than checking x that there is no short way here.
 
         Parameters
@@ -153,9 +153,9 @@ class Executor:
         pool : list
             Workspaces that are free: each call takes one, or makes one, and puts it back.
         arrays : list
-            As for :meth:`run`; those of the input and the output do not matter.
-        input, output : int
-            Their numbers among the arrays.
+            As for :meth:`run`; those of the input, its lengths and the output do not matter.
+        places : dict of str to int
+            Their numbers among the arrays: "input", "output" and, for a ragged input, "lengths".
         input_shape, output_shape : tuple of int
         """
         return None
@@ -164,14 +164,15 @@ class Executor:
         """Return the short way of a loop written by hand, or None as there is none here.
 
         It is an object with ``forward(x)``, which returns a new output, and ``backward(dy, accumulate)``, which returns
-        a new dx; either returns None for an array of another kind.
+        a new dx; either returns None for an array of another kind. For a program with lengths it has
+        ``forward_ragged(x, lengths)`` instead.
 
         Parameters
         ----------
         arrays : list
             As for :meth:`run`; those of inputs and outputs do not matter.
         places : dict of str to int
-            Numbers among them of "input", "output", "dinput", "doutput" and "state".
+            Numbers among them of "input", "output", "dinput", "doutput", "state" and, for a ragged input, "lengths".
         input_shape, output_shape : tuple of int
         """
         return None
