@@ -143,8 +143,9 @@ class Executor:
     def entry(self, section, pool, arrays, places, input_shape, output_shape):
         """Return the short way from one array to the output: a callable ``entry(x)``, or None if there is none.
 
-        For a program with lengths it is ``entry(x, lengths)``. The callable returns a new array, or None if x is not exactly the kind of array that the program was bound for.
-        Walking the calls in Python costs so much more than checking x that there is no short way here.
+        For a program with lengths it is ``entry(x, lengths)``. The callable returns a new array, or None if x is not
+        exactly the kind of array that the program was bound for. Walking the calls in Python costs so much more than
+        checking x that there is no short way here.
 
         Parameters
         ----------
