@@ -310,6 +310,23 @@ print("fine")
     assert result.stdout == "fine\n", result.stderr
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_threads_that_get_no_core(compiled_core):
+    """All on one core: the caller does what the others have not begun, to the same bits."""
+    code = START + """
+import os
+from _threads import digest
+expected = digest(["LSTM", "addition"], 4)
+for task in os.listdir("/proc/self/task"):
+    os.sched_setaffinity(int(task), list(os.sched_getaffinity(0))[:1])
+for _ in range(3):
+    assert digest(["LSTM", "addition"], 4) == expected
+print("fine")
+"""
+    result = run_python(code, FASTNN_BACKEND="compiled")
+    assert result.stdout == "fine\n", result.stderr
+
+
 @pytest.mark.skipif(not hasattr(signal, "alarm"), reason="forks")
 def test_a_forked_child_trains(backend):
     """Its pool is empty, whatever the parent's was doing, and its results are the parent's."""
