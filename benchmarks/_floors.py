@@ -31,6 +31,8 @@ RECURRENT_BETWEEN = {
     (B, 20, H, H): ((1.1, 1.5), (1.1, 1.5)) for B in (1, 4, 16, 50, 128) for H in (4, 10, 20, 48, 100, 160)
 }
 RECURRENT_CELLS = ("LSTM", "GRU", "RNN")
+#: At the CPU levels below AVX-512, against torch at the same: nowhere slower by more than 1.5.
+RECURRENT_LEVELS = dict.fromkeys(("baseline", "avx2"), (1 / 1.5, 1.0))
 #: What two threads are measured at: the share of the speed-up of two independent loops.
 TWO_THREADS = (
     *(
@@ -66,5 +68,12 @@ FIGURES = {
         for cell in RECURRENT_CELLS
         for shape, both in (RECURRENT_TABLE | RECURRENT_BETWEEN).items()
         for what, limits in zip(("forward", "training"), both, strict=True)
+    },
+    **{
+        f"{cell} {what} {shape} at {level}": Figure(*limits)
+        for cell in RECURRENT_CELLS
+        for shape in RECURRENT_TABLE | RECURRENT_BETWEEN
+        for what in ("forward", "training")
+        for level, limits in RECURRENT_LEVELS.items()
     },
 }

@@ -14,6 +14,16 @@ import time
 QUICK = os.environ.get("FASTNN_BENCH_QUICK", "") not in ("", "0")
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
+#: What torch and the libraries in it read for the level that FASTNN_SIMD names: its own loops, MKL, oneDNN. MKL heeds it
+#: on Intel CPUs; elsewhere its products keep what the CPU has, to the advantage of torch.
+TORCH_LEVELS = {
+    "baseline": {
+        "ATEN_CPU_CAPABILITY": "default",
+        "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+    },
+    "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+}
 
 
 def _run(function, loops, clock=time.perf_counter):
@@ -162,3 +172,9 @@ def pin_threads():
         )
     for variable in THREAD_VARIABLES:
         os.environ[variable] = "1"
+
+
+def pin_level():
+    """Hold torch at the CPU level that FASTNN_SIMD names for ours; must run before torch is first imported."""
+    for variable, value in TORCH_LEVELS.get(os.environ.get("FASTNN_SIMD"), {}).items():
+        os.environ.setdefault(variable, value)

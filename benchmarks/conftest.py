@@ -2,7 +2,7 @@
 
 import pytest
 from _floors import FIGURES
-from _measure import QUICK, environment, pin_threads, race, ratio, seconds, spread
+from _measure import QUICK, environment, pin_level, pin_threads, race, ratio, seconds, spread
 
 ROWS = pytest.StashKey[list]()
 
@@ -10,6 +10,7 @@ ROWS = pytest.StashKey[list]()
 def pytest_configure(config):
     config.stash[ROWS] = []
     if config.getoption("benchmark_only", False):
+        pin_level()
         try:
             pin_threads()
         except RuntimeError as error:
