@@ -14,8 +14,8 @@ import time
 QUICK = os.environ.get("FASTNN_BENCH_QUICK", "") not in ("", "0")
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
-#: What torch and the libraries in it read for the level that FASTNN_SIMD names: its own loops, MKL, oneDNN. MKL heeds it
-#: on Intel CPUs; elsewhere its products keep what the CPU has, to the advantage of torch.
+#: What torch and the libraries in it read for the level that FASTNN_SIMD names: its own loops, MKL, oneDNN. MKL heeds
+#: it on Intel CPUs; elsewhere its products keep what the CPU has, to the advantage of torch.
 TORCH_LEVELS = {
     "baseline": {
         "ATEN_CPU_CAPABILITY": "default",
