@@ -14,12 +14,12 @@ import time
 QUICK = os.environ.get("FASTNN_BENCH_QUICK", "") not in ("", "0")
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
-#: What torch and the libraries in it read for the level that FASTNN_SIMD names: its own loops, MKL, oneDNN. MKL heeds
-#: it on Intel CPUs; elsewhere its products keep what the CPU has, to the advantage of torch.
+#: What torch and the libraries in it read for the level that FASTNN_SIMD names: its own loops, MKL, oneDNN. Of MKL's
+#: settings CPUs of all makers heed the first; for AVX2 there is none like it, and its products keep what the CPU has.
 TORCH_LEVELS = {
     "baseline": {
         "ATEN_CPU_CAPABILITY": "default",
-        "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+        "MKL_CBWR": "COMPATIBLE",
         "ONEDNN_MAX_CPU_ISA": "SSE41",
     },
     "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
