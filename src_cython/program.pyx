@@ -398,8 +398,8 @@ cdef class Executor:
 
     def run_slice(
         self, str section, Workspace workspace, list arrays, int64_t batch_size, tail, list gathers,
-        const int64_t[::1] index, int64_t position, int64_t per_epoch, double[:, ::1] stats,
-        double[:, :, ::1] history, double seconds,
+        cnp.ndarray index, int64_t position, int64_t per_epoch, cnp.ndarray stats, cnp.ndarray history,
+        double seconds,
     ):
         """Run whole batches of an epoch or several until time is up; see the twin."""
         cdef section_t s = self.sections[<int>self.numbers[section]], tail_s
@@ -407,7 +407,10 @@ cdef class Executor:
         cdef batch_feeds_t tail_feeds
         cdef Executor tail_executor = self
         cdef Workspace tail_workspace = workspace
-        cdef int64_t tail_size = 0, n_stats = 2 * stats.shape[0]
+        cdef int64_t tail_size = 0, n_stats = cnp.PyArray_SIZE(stats)
+        cdef const int64_t* order = <const int64_t*>elements(index, cnp.NPY_INT64)
+        cdef double* sums = <double*>elements(stats, cnp.NPY_FLOAT64)
+        cdef double* rows = <double*>elements(history, cnp.NPY_FLOAT64)   # as many numbers each
         self.bind(workspace, arrays)
         fill_batch(&feeds, gathers, batch_size, parts_of(&s))
         tail_s = s
@@ -416,7 +419,7 @@ cdef class Executor:
             tail_executor.bind(tail_workspace, tail_arrays)
             tail_s = tail_executor.sections[<int>tail_executor.numbers[section]]
             fill_batch(&tail_feeds, tail_gathers, tail_size, parts_of(&tail_s))
-        if len(index) == 0 or per_epoch <= 0:
+        if cnp.PyArray_SIZE(index) == 0 or per_epoch <= 0:
             return position
 
         workspace.owners = arrays
@@ -424,26 +427,25 @@ cdef class Executor:
             tail_workspace.owners = tail_arrays
         # A batch of the whole data is the same in each epoch: its order means nothing.
         cdef bint once = batch_size == per_epoch, fed = False
-        cdef int64_t end = index.shape[0], row, since = 0, stride = 1
+        cdef int64_t end = cnp.PyArray_SIZE(index), since = 0, stride = 1
         cdef double start = now(), elapsed
         with nogil:
             while position < end:
                 if per_epoch - position % per_epoch >= batch_size:
                     if not (once and fed):
-                        gather(&feeds, &index[position])
+                        gather(&feeds, order + position)
                         fed = True
                     if not self.walk(s, workspace, False):
                         break
                     position += batch_size
                 else:
-                    gather(&tail_feeds, &index[position])
+                    gather(&tail_feeds, order + position)
                     if not tail_executor.walk(tail_s, tail_workspace, False):
                         break
                     position += tail_size
                 if position % per_epoch == 0:
-                    row = position // per_epoch - 1
-                    memcpy(&history[row, 0, 0], &stats[0, 0], n_stats * sizeof(double))
-                    memset(&stats[0, 0], 0, n_stats * sizeof(double))
+                    memcpy(rows + (position // per_epoch - 1) * n_stats, sums, n_stats * sizeof(double))
+                    memset(sums, 0, n_stats * sizeof(double))
                 since += 1
                 if since >= stride:
                     # Reading the clock costs as much as a tiny net's forward pass: look about every 100 us.

@@ -53,6 +53,13 @@ cdef class Workspace:
 cdef int[4] TYPES = [cnp.NPY_FLOAT32, cnp.NPY_FLOAT64, cnp.NPY_INT64, cnp.NPY_UINT64]   # by a slot's dtype code
 
 
+cdef void* elements(cnp.ndarray a, int type_number) except? NULL:
+    """Return where the elements of an array stand, one after the other."""
+    if cnp.PyArray_TYPE(a) != type_number or not cnp.PyArray_ISCARRAY_RO(a):
+        raise TypeError(f"run_slice: expected an order of int64 and figures of float64, contiguous, got {a.dtype}.")
+    return cnp.PyArray_DATA(a)
+
+
 cdef object view(Workspace w, slot):
     """Return the array of one argument, which keeps the memory that it stands in."""
     cdef cnp.npy_intp[MAX_AXES] n
