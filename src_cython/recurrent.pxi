@@ -9,6 +9,7 @@ cdef struct shape_t:
     int64_t group     # rows in a group of a product's matrix
     int64_t row_units, ahead_rows  # of the leaf that takes a whole step of one example, see simd.h
     int64_t x_rows, h_rows, z_rows  # rows of lanes from one step to the next: I, D H, GATES H, or one more
+    void *order       # what by_length wrote to the scratch when the way was chosen; NULL
 
 
 cdef inline int64_t apart(int64_t rows) noexcept nogil:
@@ -66,6 +67,7 @@ cdef void fill_shape(shape_t* s, args_t* a, int x, int w_hh, int w_hh_r, const l
     s.B, s.T, s.I = a.t[x].n[0], a.t[x].n[1], a.t[x].n[2]
     s.H = a.t[w_hh].n[0]
     s.D = 1 if a.t[w_hh_r].data == NULL else 2
+    s.order = NULL
     complete(s, L)
 
 

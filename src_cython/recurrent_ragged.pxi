@@ -9,13 +9,18 @@ cdef int64_t order_size(shape_t* s) noexcept nogil:
 
 
 cdef int64_t* by_length(shape_t* s, const int64_t* lengths, int64_t together, floating** free) noexcept nogil:
-    """The examples from the longest to the shortest, behind them their lengths; NULL for up to ``together`` of them."""
+    """The examples from the longest to the shortest, behind them their lengths; NULL for up to ``together`` of them.
+
+    Each way begins its scratch with them: there they stand already, if the lengths have decided on the way.
+    """
     cdef int64_t i, steps, start = 0, count
     cdef int64_t* order
     cdef int64_t* places
     if lengths == NULL or s.B <= together:
         return NULL
     order = take_whole(free, 2 * s.B + s.T + 2)
+    if s.order == order:
+        return order
     places = order + 2 * s.B  # where the next sequence of each length goes: sorted by counting, in the given order
     memset(places, 0, (s.T + 1) * sizeof(int64_t))
     for i in range(s.B):

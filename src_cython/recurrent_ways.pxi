@@ -27,6 +27,7 @@ cdef const leaf_t* lanes_leaf(const leaf_t* L, shape_t* s, const int64_t* length
     if s.B >= 8 * s.VL:
         return L
     order = by_length(s, lengths, 0, &scratch)
+    s.order = narrow.order = <void*>order
     if order == NULL or order[s.B] == 0:
         return NULL
     for i in range(s.B):

@@ -119,6 +119,12 @@ static void FN(leaf_lanes_product)(int64_t vectors, int64_t M, int64_t K, const 
             CASE(11)
             CASE(12)
 #endif
+#if PRODUCT_GROUP > 12
+            CASE(13)
+            CASE(14)
+            CASE(15)
+            CASE(16)
+#endif
         }
 #undef CASE
         a += count * K;

@@ -209,7 +209,7 @@ static const int64_t exchange_double_avx512[] = {
 #define LEVEL half
 #define LEVEL_ID 1
 #define VECTOR_BYTES 32
-#define PRODUCT_GROUP 12
+#define PRODUCT_GROUP 16
 #define OUTER_COLUMNS 6
 #define STEP_UNITS 6
 #define IS_DOUBLE 0
