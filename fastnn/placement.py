@@ -42,8 +42,10 @@ def place(sections: Mapping[str, Sequence[Call]], itemsize: int) -> tuple[dict[H
     first: dict[Hashable, int] = {}
     last: dict[Hashable, int] = {}
     size: dict[Hashable, int] = {}
-    number, stage = 0, None
-    for call in itertools.chain.from_iterable(sections.values()):
+    within: dict[Hashable, tuple[int, int]] = {}  # the calls from first to last, counted one by one
+    owner: dict[Hashable, tuple[int, int] | None] = {}  # the one part of one stage that has the array, if it is so
+    number, stage, position = 0, None, 0
+    for position, call in enumerate(itertools.chain.from_iterable(sections.values()), 1):
         here = None if call.shard is None else call.shard[0]
         number, stage = number + (here is None or here != stage), here  # a stage's calls run at the same time
         for tensor in call.tensors:
@@ -51,10 +53,37 @@ def place(sections: Mapping[str, Sequence[Call]], itemsize: int) -> tuple[dict[H
                 key = tensor.key
                 first.setdefault(key, number)
                 last[key] = number
+                within[key] = within.get(key, (position,))[0], position
+                if owner.setdefault(key, call.shard) != call.shard:
+                    owner[key] = None
                 end = tensor.skip + math.prod(tensor.shape) * item_bytes(tensor, itemsize)
                 size[key] = max(size.get(key, 0), end)
-    shelf = _Few() if len(size) <= FEW else _Many(number)
-    offsets = {key: shelf.put(size[key], first[key], last[key]) for key in sorted(size, key=lambda k: -size[k])}
+    # The calls of one part run one after the other: its own arrays share a block, which lives as long as the stage.
+    blocks: dict[tuple[int, int], list[Hashable]] = {}
+    for key, shard in owner.items():
+        if shard is not None:
+            blocks.setdefault(shard, []).append(key)
+    inside: dict[Hashable, int] = {}
+    for shard, keys in blocks.items():
+        block = "block", shard
+        packed, size[block] = _pack({key: size[key] for key in keys}, {key: within[key] for key in keys}, position)
+        inside |= packed
+        first[block] = last[block] = first[keys[0]]
+        for key in keys:
+            del size[key]
+    offsets, arena = _pack(size, {key: (first[key], last[key]) for key in size}, number)
+    for shard, keys in blocks.items():
+        start = offsets.pop(("block", shard))
+        offsets |= {key: start + inside[key] for key in keys}
+    return offsets, arena
+
+
+def _pack(
+    size: Mapping[Hashable, int], lives: Mapping[Hashable, tuple[int, int]], calls: int
+) -> tuple[dict[Hashable, int], int]:
+    """Give arrays offsets by their lifetimes, the largest first; return the end too."""
+    shelf = _Few() if len(size) <= FEW else _Many(calls)
+    offsets = {key: shelf.put(size[key], *lives[key]) for key in sorted(size, key=lambda key: -size[key])}
     return offsets, shelf.end
 
 

@@ -59,6 +59,61 @@ def test_arrays_that_live_at_once_lie_apart(lives):
     assert few == many
 
 
+#: Shards of successive calls: whole ones, and two stages of some parts side by side.
+SHARDS = [None, *[(1, k % 3) for k in range(9)], None, *[(2, k % 2) for k in range(6)]]
+#: Bytes / 8 of an array, and the calls that name it.
+NAMED = st.lists(
+    st.tuples(st.integers(1, 40), st.sets(st.integers(0, len(SHARDS) - 1), min_size=1, max_size=4)),
+    min_size=1, max_size=30,
+)  # fmt: skip
+
+
+def at_once(first, second):
+    """Whether two arrays may hold something at the same time: lives meet, and it is no matter of one part's order."""
+
+    def stages(calls):
+        """The time before, in, between and after the stages, from first to last."""
+        number = [0, *[1] * 9, 2, *[3] * 6]
+        return min(number[k] for k in calls), max(number[k] for k in calls)
+
+    shards = {SHARDS[k] for k in (*first, *second)}
+    if len(shards) == 1 and None not in shards:
+        (a, b), (c, d) = [(min(calls), max(calls)) for calls in (first, second)]
+    else:
+        (a, b), (c, d) = stages(first), stages(second)
+    return a <= d and c <= b
+
+
+@given(arrays=NAMED)
+@settings(max_examples=150)
+def test_arrays_of_parts_that_run_side_by_side_lie_apart(arrays):
+    tensors = [[] for _ in SHARDS]
+    for key, (size, calls) in enumerate(arrays):
+        for k in calls:
+            tensors[k].append(Tensor("arena", key, (size,), "u8"))
+    step = [Call("nothing", tuple(some), shard=shard) for some, shard in zip(tensors, SHARDS, strict=True)]
+    with pytest.MonkeyPatch.context() as patch:
+        few, many = ways(patch, {"step": step})
+    assert few == many
+    offsets, total = few
+    for k, (size, calls) in enumerate(arrays):
+        assert offsets[k] % 64 == 0
+        assert offsets[k] + 8 * size <= total
+        for j, (other_size, other_calls) in enumerate(arrays[:k]):
+            if at_once(calls, other_calls):
+                assert offsets[j] + 8 * other_size <= offsets[k] or offsets[k] + 8 * size <= offsets[j]
+
+
+def test_a_part_uses_its_memory_again():
+    """Its calls run one after the other; those of another part have memory of their own."""
+    size = 100
+    calls = [Call("nothing", (Tensor("arena", (part, k), (size,), "u8"),), shard=(1, part))
+             for k in range(5) for part in range(2)]  # fmt: skip
+    offsets, total = placement.place({"step": calls}, 8)
+    assert len({offsets[0, k] for k in range(5)}) == len({offsets[1, k] for k in range(5)}) == 1
+    assert total == 2 * 832
+
+
 def test_the_check_can_fail():
     with pytest.raises(AssertionError):
         assert_sound([(8, 0, 1), (8, 1, 2)], {0: 0, 1: 0}, 64)
