@@ -42,8 +42,8 @@ def place(sections: Mapping[str, Sequence[Call]], itemsize: int) -> tuple[dict[H
     first: dict[Hashable, int] = {}
     last: dict[Hashable, int] = {}
     size: dict[Hashable, int] = {}
-    within: dict[Hashable, tuple[int, int]] = {}  # the calls from first to last, counted one by one
-    owner: dict[Hashable, tuple[int, int] | None] = {}  # the one part of one stage that has the array, if it is so
+    owner: dict[Hashable, tuple[int, int]] = {}  # of arrays that one part of one stage has for itself
+    within: dict[Hashable, tuple[int, int]] = {}  # their first and last call, counted one by one
     number, stage, position = 0, None, 0
     for position, call in enumerate(itertools.chain.from_iterable(sections.values()), 1):
         here = None if call.shard is None else call.shard[0]
@@ -51,18 +51,22 @@ def place(sections: Mapping[str, Sequence[Call]], itemsize: int) -> tuple[dict[H
         for tensor in call.tensors:
             if tensor is not None and tensor.base == "arena":
                 key = tensor.key
-                first.setdefault(key, number)
+                if key not in first:
+                    first[key] = number
+                    if call.shard is not None:
+                        owner[key], within[key] = call.shard, (position, position)
+                elif key in owner:
+                    if owner[key] == call.shard:
+                        within[key] = within[key][0], position
+                    else:
+                        del owner[key]
                 last[key] = number
-                within[key] = within.get(key, (position,))[0], position
-                if owner.setdefault(key, call.shard) != call.shard:
-                    owner[key] = None
                 end = tensor.skip + math.prod(tensor.shape) * item_bytes(tensor, itemsize)
                 size[key] = max(size.get(key, 0), end)
     # The calls of one part run one after the other: its own arrays share a block, which lives as long as the stage.
     blocks: dict[tuple[int, int], list[Hashable]] = {}
     for key, shard in owner.items():
-        if shard is not None:
-            blocks.setdefault(shard, []).append(key)
+        blocks.setdefault(shard, []).append(key)
     inside: dict[Hashable, int] = {}
     for shard, keys in blocks.items():
         block = "block", shard
