@@ -115,14 +115,15 @@ class Optimizer:
         assert model is not None
         size = len(model.vectors.params)
         params, grads = Tensor("params", 0, (size,)), Tensor("grads", 0, (size,))
-        segments = Tensor("segments", 0, (len(model.segments()), 2), "i8")
+        stretches = model.segments()
+        segments = Tensor("segments", 0, (len(stretches), 2), "i8")
         hyper = Tensor("hyper", 0, (2,), "f8")
         calls = []
         if self.clipnorm is not None:
             calls.append(Call("clip_gradients", (grads, segments), (self.clipnorm,)))
         moments = [Tensor(name, 0, (size,)) if name in self.vectors else None for name in self.slots]
         tensors = params, grads, *moments, segments, hyper
-        parts = max(1, min(threads, int(model.segments()[:, 1].sum()) // LEAST_PART))
+        parts = max(1, min(threads, int(stretches[:, 1].sum()) // LEAST_PART))
         if parts == 1:
             return [*calls, Call(self.kernel, tensors, (*self.numbers(), 0, 1))]
         for part in range(parts):
