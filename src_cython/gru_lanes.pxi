@@ -19,17 +19,19 @@ cdef int64_t scratch_lanes(shape_t* s) noexcept nogil:
 
 # ------------------------------------------------------------------------------------------------ weights, repacked
 
-cdef void pack(shape_t* s, const floating* w, int64_t row, int64_t col, int64_t M, int64_t K,
+cdef void pack(const leaf_t* L, shape_t* s, const floating* w, int64_t ld, int64_t M, int64_t K, bint transposed,
                floating* out) noexcept nogil:
-    """The matrix A(i, k) = w[i * row + k * col] of a product with lanes, M by K, in groups of [k][i]."""
-    cdef int64_t groups = (M + s.group - 1) // s.group, group, count, k, i, first = 0
+    """A matrix (M, K) of a product with lanes, or with ``transposed`` that of one (K, M), in groups of [k][i]."""
+    cdef int64_t groups = (M + s.group - 1) // s.group, group, count
     for group in range(groups):
         count = M // groups + (group < M % groups)
-        for k in range(K):
-            for i in range(first, first + count):
-                out[0] = w[i * row + k * col]
-                out += 1
-        first += count
+        if transposed:
+            L.pack_columns(w, ld, K, count, out)
+            w += count
+        else:
+            L.transpose(w, ld, count, K, out, count)
+            w += count * ld
+        out += count * K
 
 
 cdef void unpack(const leaf_t* L, const floating* sums, int64_t ld, int64_t rows, int64_t N, floating* dw,
@@ -79,14 +81,14 @@ cdef void forward_lanes(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_t
         w[d].x, w[d].h = take(&free, N * I), take(&free, N * H)
         w[d].bias, w[d].g_bias = a.t[F_B + 4 * d].data, take(&free, N)
         w_hh = <floating*>a.t[F_W_HH + 4 * d].data
-        pack(s, <floating*>a.t[F_W_IH + 4 * d].data, 1, N, N, I, <floating*>w[d].x)
+        pack(L, s, <floating*>a.t[F_W_IH + 4 * d].data, N, N, I, True, <floating*>w[d].x)
         if after:
-            pack(s, w_hh, 1, N, N, H, <floating*>w[d].h)
+            pack(L, s, w_hh, N, N, H, True, <floating*>w[d].h)
             memset(w[d].g_bias, 0, 2 * H * sizeof(floating))
             memcpy(<floating*>w[d].g_bias + 2 * H, a.t[F_B_HN + 4 * d].data, H * sizeof(floating))
         else:
-            pack(s, w_hh, 1, N, 2 * H, H, <floating*>w[d].h)
-            pack(s, w_hh + 2 * H, 1, N, H, H, <floating*>w[d].h + 2 * H * H)
+            pack(L, s, w_hh, N, 2 * H, H, True, <floating*>w[d].h)
+            pack(L, s, w_hh + 2 * H, N, H, H, True, <floating*>w[d].h + 2 * H * H)
     xs = take(&free, (1 if repeated else slots(s)) * s.x_rows * LB)
     hs = take(&free, slots(s) * s.h_rows * LB)
     while next_block(s, &b):
@@ -173,12 +175,12 @@ cdef void backward_lanes(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_
         w[d].x, w[d].h, w[d].b_hn = take(&free, N * I), take(&free, N * H), take(&free, H)
         w_hh = <floating*>a.t[B_W_HH + 3 * d].data
         if after:
-            pack(s, w_hh, N, 1, H, N, <floating*>w[d].h)
+            pack(L, s, w_hh, N, H, N, False, <floating*>w[d].h)
         else:
-            pack(s, w_hh, N, 1, H, 2 * H, <floating*>w[d].h)
-            pack(s, w_hh + 2 * H, N, 1, H, H, <floating*>w[d].h + 2 * H * H)
+            pack(L, s, w_hh, N, H, 2 * H, False, <floating*>w[d].h)
+            pack(L, s, w_hh + 2 * H, N, H, H, False, <floating*>w[d].h + 2 * H * H)
         if dx != NULL:
-            pack(s, <floating*>a.t[B_W_IH + 3 * d].data, N, 1, I, N, <floating*>w[d].x)
+            pack(L, s, <floating*>a.t[B_W_IH + 3 * d].data, N, I, N, False, <floating*>w[d].x)
         begin_sums(s, &w[d].sums, &free)
         memset(w[d].b_hn, 0, H * sizeof(floating))
     xs = take(&free, (1 if repeated else slots(s)) * s.x_rows * LB)

@@ -20,17 +20,8 @@ cdef int64_t scratch_lanes(shape_t* s) noexcept nogil:
 cdef void pack_step(const leaf_t* L, int64_t H, const floating* w_ih, const floating* w_hh, int64_t I,
                     floating* out) noexcept nogil:
     """Groups of units, each [k][unit][gate]: k runs over the I rows of w_ih, then over those of w_hh."""
-    cdef int64_t groups = (H + L.STEP_UNITS - 1) // L.STEP_UNITS, group, u = 0, k, j, gate, units
-    cdef const floating* row
-    for group in range(groups):
-        units = H // groups + (group < H % groups)
-        for k in range(I + H):
-            row = (w_ih + k * 4 * H if k < I else w_hh + (k - I) * 4 * H) + u
-            for j in range(units):
-                for gate in range(4):
-                    out[4 * j + gate] = row[gate * H + j] * <floating>gate_factor(gate)
-            out += 4 * units
-        u += units
+    L.pack_units(w_ih, I, 0, I + H, H, out)
+    L.pack_units(w_hh, H, I, I + H, H, out)
 
 
 cdef void pack_gates(shape_t* s, const floating* b, floating* out) noexcept nogil:
@@ -41,41 +32,48 @@ cdef void pack_gates(shape_t* s, const floating* b, floating* out) noexcept nogi
             out[4 * u + gate] = b[gate * s.H + u] * <floating>gate_factor(gate)
 
 
-cdef void pack_product(shape_t* s, const floating* w, int64_t rows, bint transposed, floating* out) noexcept nogil:
-    """The matrix (rows, 4H) of a product in groups of [k][row], gates interleaved; or its transpose, for a step."""
-    cdef int64_t H = s.H, M = 4 * H if transposed else rows, K = rows if transposed else 4 * H
-    cdef int64_t groups = (M + s.group - 1) // s.group, group, count, k, i, first = 0
+cdef void pack_product(const leaf_t* L, shape_t* s, const floating* w, int64_t rows, floating* out) noexcept nogil:
+    """The matrix (rows, 4H) of a product in groups of [k][row], gates interleaved."""
+    cdef int64_t H = s.H, groups = (rows + s.group - 1) // s.group, group, count, gate
     for group in range(groups):
-        count = M // groups + (group < M % groups)
-        for k in range(K):
+        count = rows // groups + (group < rows % groups)
+        for gate in range(4):
+            L.transpose(w + gate * H, 4 * H, count, H, out + gate * count, 4 * count)
+        w += count * 4 * H
+        out += count * 4 * H
+
+
+cdef void pack_projection(shape_t* s, const floating* w, int64_t rows, floating* out) noexcept nogil:
+    """The transpose of (rows, 4H) in groups of [k][row], gates interleaved: a product with x made before a step."""
+    cdef int64_t H = s.H, groups = (4 * H + s.group - 1) // s.group, group, count, k, i, first = 0
+    for group in range(groups):
+        count = 4 * H // groups + (group < 4 * H % groups)
+        for k in range(rows):
             for i in range(first, first + count):
-                if transposed:
-                    out[0] = w[k * 4 * H + i % 4 * H + i // 4] * <floating>gate_factor(i % 4)
-                else:
-                    out[0] = w[i * 4 * H + k % 4 * H + k // 4]
+                out[0] = w[k * 4 * H + i % 4 * H + i // 4] * <floating>gate_factor(i % 4)
                 out += 1
         first += count
 
 
-cdef void unpack_gradient(shape_t* s, const floating* sums, int64_t ld, int64_t rows, floating* dw,
+cdef void unpack_gradient(const leaf_t* L, shape_t* s, const floating* sums, int64_t ld, int64_t rows, floating* dw,
                           bint accumulate) noexcept nogil:
     """dw (rows, 4, H) from the sums (H, 4, ld)."""
     cdef int64_t k, gate, u, H = s.H
-    cdef floating value
-    for k in range(rows):
-        for gate in range(4):
+    for gate in range(4):
+        if not accumulate:
+            L.transpose(sums + gate * ld, 4 * ld, H, rows, dw + gate * H, 4 * H)
+            continue
+        for k in range(rows):
             for u in range(H):
-                value = sums[(4 * u + gate) * ld + k]
-                dw[0] = dw[0] + value if accumulate else value
-                dw += 1
+                dw[(4 * k + gate) * H + u] += sums[(4 * u + gate) * ld + k]
 
 
-cdef void end_sums(shape_t* s, const sums_t* sums, floating* dw_ih, floating* dw_hh, floating* db,
+cdef void end_sums(const leaf_t* L, shape_t* s, const sums_t* sums, floating* dw_ih, floating* dw_hh, floating* db,
                    bint accumulate) noexcept nogil:
     """The gradients of one direction's parameters from their sums."""
-    unpack_gradient(s, <floating*>sums.ih, sums.ld_ih, s.I, dw_ih, accumulate)
-    unpack_gradient(s, <floating*>sums.hh, sums.ld_hh, s.H, dw_hh, accumulate)
-    unpack_gradient(s, <floating*>sums.b, 1, 1, db, accumulate)
+    unpack_gradient(L, s, <floating*>sums.ih, sums.ld_ih, s.I, dw_ih, accumulate)
+    unpack_gradient(L, s, <floating*>sums.hh, sums.ld_hh, s.H, dw_hh, accumulate)
+    unpack_gradient(L, s, <floating*>sums.b, 1, 1, db, accumulate)
 
 
 # ------------------------------------------------------------------------------------------------------------ forward
@@ -102,7 +100,7 @@ cdef void forward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) noe
         pack_gates(s, <floating*>a.t[F_B + 3 * d].data, bias[d])
         if repeated:  # the product with x is made once, apart from the steps
             pack_step(L, H, <floating*>NULL, <floating*>a.t[F_W_HH + 3 * d].data, 0, weights[d])
-            pack_product(s, <floating*>a.t[F_W_IH + 3 * d].data, I, True, projection[d])
+            pack_projection(s, <floating*>a.t[F_W_IH + 3 * d].data, I, projection[d])
         else:
             pack_step(L, H, <floating*>a.t[F_W_IH + 3 * d].data, <floating*>a.t[F_W_HH + 3 * d].data, I, weights[d])
     xs = take(&free, (1 if repeated else slots(s)) * s.x_rows * LB)
@@ -182,10 +180,10 @@ cdef void backward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) no
     deal_lanes(s, <int64_t*>a.t[B_LENGTHS].data, repeated, &free, &b)
     for d in range(D):
         for_h[d] = take(&free, 4 * H * H)
-        pack_product(s, <floating*>a.t[B_W_HH + 2 * d].data, H, False, for_h[d])
+        pack_product(L, s, <floating*>a.t[B_W_HH + 2 * d].data, H, for_h[d])
         for_x[d] = take(&free, 4 * H * I)
         if dx != NULL:
-            pack_product(s, <floating*>a.t[B_W_IH + 2 * d].data, I, False, for_x[d])
+            pack_product(L, s, <floating*>a.t[B_W_IH + 2 * d].data, I, for_x[d])
         begin_sums(s, &sums[d], &free)
     xs = take(&free, (1 if repeated else slots(s)) * s.x_rows * LB)
     dys = take(&free, slots(s) * s.h_rows * LB)
@@ -206,7 +204,7 @@ cdef void backward_lanes(const leaf_t* L, shape_t* s, args_t* a, floating* _) no
             steps_out[floating](L, s, &b, dxs, a.t[B_DX].n[1], I, s.x_rows, dx)
     if want_dw:
         for d in range(D):
-            end_sums(s, &sums[d], <floating*>a.t[B_DW_IH + 3 * d].data, <floating*>a.t[B_DW_HH + 3 * d].data,
+            end_sums(L, s, &sums[d], <floating*>a.t[B_DW_IH + 3 * d].data, <floating*>a.t[B_DW_HH + 3 * d].data,
                      <floating*>a.t[B_DB + 3 * d].data, accumulate)
 
 

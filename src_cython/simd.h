@@ -65,6 +65,9 @@ typedef struct leaf_t {
     int64_t PRODUCT_GROUP; /* largest group of rows in the matrix of lanes_product */
     void (*to_lanes)(const void *x, int64_t stride, int64_t n, int64_t cols, void *out, int64_t vectors);
     void (*from_lanes)(const void *in, int64_t vectors, int64_t n, int64_t cols, void *y, int64_t stride);
+    /* Weights in the order in which lstm_step and lanes_product read them. */
+    void (*pack_units)(const void *w, int64_t rows, int64_t first, int64_t K, int64_t H, void *out);
+    void (*pack_columns)(const void *w, int64_t ld, int64_t K, int64_t count, void *out);
     void (*lanes_product)(int64_t vectors, int64_t M, int64_t K, const void *a, const void *b, const void *bias,
                           void *out, int accumulate);
     void (*lanes_outer)(int64_t vectors, int64_t steps, int64_t M, const void *a, int64_t a_step, int64_t N,

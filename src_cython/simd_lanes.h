@@ -56,6 +56,102 @@ static void FN(leaf_from_lanes)(const void *in_, int64_t vectors, int64_t n, int
     }
 }
 
+/* ------------------------------------------------------------------------------------------------ weights, repacked */
+
+/* VL units of four gates, beside each other: quads[i] is unit i's. */
+INLINE void FN(quads_of)(const vec *gate, REAL (*quads)[4])
+{
+#if LEVEL_ID == 2 && !IS_DOUBLE
+    /* In each quarter of a vector, four units. */
+    __m512 ab = _mm512_unpacklo_ps(gate[0], gate[1]), AB = _mm512_unpackhi_ps(gate[0], gate[1]);
+    __m512 cd = _mm512_unpacklo_ps(gate[2], gate[3]), CD = _mm512_unpackhi_ps(gate[2], gate[3]);
+    const __m512 unit[4] = {
+        _mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee),
+        _mm512_shuffle_ps(AB, CD, 0x44), _mm512_shuffle_ps(AB, CD, 0xee),
+    };
+    int i;
+    UNROLL for (i = 0; i < 4; i++) {
+        _mm_storeu_ps(quads[i], _mm512_castps512_ps128(unit[i]));
+        _mm_storeu_ps(quads[4 + i], _mm512_extractf32x4_ps(unit[i], 1));
+        _mm_storeu_ps(quads[8 + i], _mm512_extractf32x4_ps(unit[i], 2));
+        _mm_storeu_ps(quads[12 + i], _mm512_extractf32x4_ps(unit[i], 3));
+    }
+#elif LEVEL_ID == 1 && !IS_DOUBLE
+    __m256 ab = _mm256_unpacklo_ps(gate[0], gate[1]), AB = _mm256_unpackhi_ps(gate[0], gate[1]);
+    __m256 cd = _mm256_unpacklo_ps(gate[2], gate[3]), CD = _mm256_unpackhi_ps(gate[2], gate[3]);
+    const __m256 unit[4] = {
+        _mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee),
+        _mm256_shuffle_ps(AB, CD, 0x44), _mm256_shuffle_ps(AB, CD, 0xee),
+    };
+    int i;
+    UNROLL for (i = 0; i < 4; i++) {
+        _mm_storeu_ps(quads[i], _mm256_castps256_ps128(unit[i]));
+        _mm_storeu_ps(quads[4 + i], _mm256_extractf128_ps(unit[i], 1));
+    }
+#else
+    REAL rows[4][VL];
+    int i, g;
+    memcpy(rows, gate, sizeof rows);
+    UNROLL for (i = 0; i < VL; i++)
+        UNROLL for (g = 0; g < 4; g++)
+            quads[i][g] = rows[g][i];
+#endif
+}
+
+/* Rows of weights (rows, 4, H) for leaf_lstm_step, with their factors: the rows k = first, first + 1 ... of K. A vector of
+ * units goes through all rows before the next: each line of w is read once, and few are written to at a time. */
+static void FN(leaf_pack_units)(const void *w_, int64_t rows, int64_t first, int64_t K, int64_t H, void *out)
+{
+    const int64_t groups = (H + STEP_UNITS - 1) / STEP_UNITS;
+    const vec sigmoid = v_all((REAL)-1.4426950408889634074), tanh_g = v_all((REAL)2.8853900817779268147);
+    REAL *of_group = out;                    /* the next group's first row */
+    int64_t u, k, group = 0, units = 0, left = 0; /* in the group at hand */
+    for (u = 0; u < H; u += VL) {
+        const REAL *w = (const REAL *)w_ + u;
+        const int n = H - u < VL ? (int)(H - u) : VL;
+        REAL *to[VL];
+        int64_t step[VL]; /* from row to row */
+        int i, g;
+        for (i = 0; i < n; i++, left--) {
+            if (left == 0) {
+                left = units = H / groups + (group < H % groups);
+                group++;
+                of_group += 4 * units * K;
+            }
+            to[i] = of_group - 4 * units * (K - first) + 4 * (units - left);
+            step[i] = 4 * units;
+        }
+        for (k = 0; k < rows; k++, w += 4 * H) {
+            REAL quads[VL][4];
+            vec gate[4];
+            UNROLL for (g = 0; g < 4; g++)
+                gate[g] = v_load_n(w + g * H, n) * (g == 2 ? tanh_g : sigmoid);
+            FN(quads_of)(gate, quads);
+            for (i = 0; i < n; i++) {
+                memcpy(to[i], quads[i], sizeof quads[i]);
+                to[i] += step[i];
+            }
+        }
+    }
+}
+
+/* ``count`` columns, a group of leaf_lanes_product's: out (K, count) of w (K, ld). */
+static void FN(leaf_pack_columns)(const void *w_, int64_t ld, int64_t K, int64_t count, void *out_)
+{
+    const REAL *w = w_;
+    REAL *out = out_, *const end = out + K * count;
+    int64_t j, n;
+    for (; K > 0; K--, w += ld, out += count)
+        for (j = 0; j < count; j += VL) {
+            n = count - j < VL ? count - j : VL;
+            /* What a whole vector has too many of is there to be read, and the next rows write over it. */
+            if ((K - 1) * ld + count - j >= VL && end - (out + j) >= VL)
+                v_store(out + j, v_load(w + j));
+            else
+                v_store_n(out + j, v_load_n(w + j, (int)n), (int)n);
+        }
+}
+
 /* ---------------------------------------------------------------------------------------------------- the product */
 
 /* out (count, LB) = A (count, K) b (K, LB) + bias, A stored as [k][count]. */

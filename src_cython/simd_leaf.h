@@ -44,6 +44,8 @@ static const leaf_t FN(leaves) = {
     PRODUCT_GROUP,
     FN(leaf_to_lanes),
     FN(leaf_from_lanes),
+    FN(leaf_pack_units),
+    FN(leaf_pack_columns),
     FN(leaf_lanes_product),
     FN(leaf_lanes_outer),
     FN(leaf_lanes_sum),

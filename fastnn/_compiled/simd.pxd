@@ -44,6 +44,8 @@ cdef extern from "simd.h" nogil:
                          int64_t vectors) noexcept nogil
         void (*from_lanes)(const void* lanes, int64_t vectors, int64_t n, int64_t cols, void* y,
                            int64_t stride) noexcept nogil
+        void (*pack_units)(const void* w, int64_t rows, int64_t first, int64_t K, int64_t H, void* out) noexcept nogil
+        void (*pack_columns)(const void* w, int64_t ld, int64_t K, int64_t count, void* out) noexcept nogil
         void (*lanes_product)(int64_t vectors, int64_t M, int64_t K, const void* a, const void* b, const void* bias,
                               void* out, bint accumulate) noexcept nogil
         void (*lanes_outer)(int64_t vectors, int64_t steps, int64_t M, const void* a, int64_t a_step, int64_t N,
