@@ -83,8 +83,8 @@ typedef struct leaf_t {
     int64_t ROW_UNITS;  /* units of the largest cell that lstm_row_steps takes */
     int64_t AHEAD_ROWS;
     void (*lstm_row_steps)(int64_t steps, int64_t H, int64_t width, int keep, int back, const void *h,
-                           const void *w_hh, void *z, int64_t z_step, const void *c_prev, void *c, void *h_new, int64_t step,
-                           const ahead_t *ahead);
+                           const void *w_hh, void *z, int64_t z_step, const void *c_prev, void *c, void *h_new,
+                           int64_t step, const ahead_t *ahead);
     void (*lstm_rows_dz)(int64_t H, int64_t stride, const void *gates, const void *c_prev, const void *h,
                          const void *dy, void *dh, void *dc, void *dz);
 

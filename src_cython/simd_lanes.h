@@ -98,13 +98,13 @@ INLINE void FN(quads_of)(const vec *gate, REAL (*quads)[4])
 #endif
 }
 
-/* Rows of weights (rows, 4, H) for leaf_lstm_step, with their factors: the rows k = first, first + 1 ... of K. A vector of
- * units goes through all rows before the next: each line of w is read once, and few are written to at a time. */
+/* Rows of weights (rows, 4, H) for leaf_lstm_step, with their factors: the rows k = first, first + 1 ... of K. A vector
+ * of units goes through all rows before the next: each line of w is read once, and few are written to at a time. */
 static void FN(leaf_pack_units)(const void *w_, int64_t rows, int64_t first, int64_t K, int64_t H, void *out)
 {
     const int64_t groups = (H + STEP_UNITS - 1) / STEP_UNITS;
     const vec sigmoid = v_all((REAL)-1.4426950408889634074), tanh_g = v_all((REAL)2.8853900817779268147);
-    REAL *of_group = out;                    /* the next group's first row */
+    REAL *of_group = out;                         /* the next group's first row */
     int64_t u, k, group = 0, units = 0, left = 0; /* in the group at hand */
     for (u = 0; u < H; u += VL) {
         const REAL *w = (const REAL *)w_ + u;

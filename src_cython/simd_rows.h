@@ -15,8 +15,8 @@ INLINE void FN(row_scaled)(vec *i, vec *f, vec *g, vec *o)
     *o *= -LOG2_E;
 }
 
-/* z (rows, 4, stride) becomes the gates after their activations; c and h (rows, width) are the new states. Units are
- * taken from the last on: where stride is H, a vector's lanes past the gate's end are the next gate's first, and those
+/* z (rows, 4, stride) becomes, with ``keep``, the gates after their activations, and is undefined without; c and h
+ * (rows, width) are the new states. Units are taken from the last on: where stride is H, a vector's lanes past the gate's end are the next gate's first, and those
  * may only change later. Then tanh(c), for all units: it has to wait for the gates. */
 static void FN(leaf_lstm_rows)(int64_t rows, int64_t H, int64_t stride, int64_t width, int keep, void *z_,
                                const void *c_prev_, void *c_, void *h_)
@@ -68,8 +68,9 @@ INLINE void FN(row_terms_small)(int64_t n, const REAL *x, const REAL *w, vec *su
 }
 
 /* Steps of the smallest cell: each makes the input's part of the next one as it does its own. */
-INLINE void FN(row_steps_small)(int64_t steps, int64_t H, int keep, const REAL *h, const REAL *w, REAL *z, int64_t z_step,
-                                const REAL *c_prev, REAL *c, REAL *h_new, int64_t step, const ahead_t *ahead)
+INLINE void FN(row_steps_small)(int64_t steps, int64_t H, int keep, const REAL *h, const REAL *w, REAL *z,
+                                int64_t z_step, const REAL *c_prev, REAL *c, REAL *h_new, int64_t step,
+                                const ahead_t *ahead)
 {
     const int64_t inputs = ahead ? ahead->inputs : 0, rows = ahead ? ahead->terms : 0, half = inputs / 2;
     const REAL *x = ahead ? ahead->x : NULL, *w_ih = ahead ? ahead->w : NULL;
@@ -127,10 +128,10 @@ INLINE void FN(ahead_term)(int vectors, FN(ahead_sums) * next)
 
 #define WOVEN(vectors) (8 * (vectors)) /* terms that row_gates makes, where it makes any */
 
-/* lstm_state and lstm_output of ``vectors`` vectors. With ``woven``, terms of ``next`` stand between the activations, whose
- * chains would otherwise fill the processor's queues with instructions that wait for each other. */
-INLINE void FN(row_gates)(int vectors, int woven, int keep, const vec *sums, REAL *z, const REAL *c_prev, REAL *c, REAL *h_new,
-                          FN(ahead_sums) * next)
+/* lstm_state and lstm_output of ``vectors`` vectors. With ``woven``, terms of ``next`` stand between the activations,
+ * whose chains would otherwise fill the processor's queues with instructions that wait for each other. */
+INLINE void FN(row_gates)(int vectors, int woven, int keep, const vec *sums, REAL *z, const REAL *c_prev, REAL *c,
+                          REAL *h_new, FN(ahead_sums) * next)
 {
     const int width = vectors * VL;
     vec o[ROW_SUMS / 4], state[ROW_SUMS / 4];
@@ -175,8 +176,9 @@ INLINE void FN(row_gates)(int vectors, int woven, int keep, const vec *sums, REA
 }
 
 /* ``column`` and ``term`` are where its share of ``terms`` begins, and go on to where it ends. */
-INLINE void FN(row_step)(int vectors, int64_t H, int keep, int back, const REAL *h, const REAL *w, REAL *z, const REAL *c_prev,
-                         REAL *c, REAL *h_new, const ahead_t *ahead, int64_t todo, int64_t *column, int64_t *term)
+INLINE void FN(row_step)(int vectors, int64_t H, int keep, int back, const REAL *h, const REAL *w, REAL *z,
+                         const REAL *c_prev, REAL *c, REAL *h_new, const ahead_t *ahead, int64_t todo,
+                         int64_t *column, int64_t *term)
 {
     const int64_t width = vectors * VL, from_row = back ? -4 * width : 4 * width, from_h = back ? -1 : 1;
     int64_t left = H, terms = 0, beside;
@@ -237,8 +239,9 @@ INLINE void FN(row_step)(int vectors, int64_t H, int keep, int back, const REAL 
     }
 }
 
-INLINE void FN(row_steps)(int vectors, int64_t steps, int64_t H, int keep, int back, const REAL *h, const REAL *w, REAL *z,
-                          int64_t z_step, const REAL *c_prev, REAL *c, REAL *h_new, int64_t step, const ahead_t *ahead)
+INLINE void FN(row_steps)(int vectors, int64_t steps, int64_t H, int keep, int back, const REAL *h, const REAL *w,
+                          REAL *z, int64_t z_step, const REAL *c_prev, REAL *c, REAL *h_new, int64_t step,
+                          const ahead_t *ahead)
 {
     int64_t t, column = ahead ? ahead->column : 0, term = ahead ? ahead->term : 0;
     for (t = 0; t < steps; t++, z += z_step, c += step, h_new += step, back = !back) {
@@ -250,14 +253,14 @@ INLINE void FN(row_steps)(int vectors, int64_t steps, int64_t H, int keep, int b
 }
 
 /* Steps of one example with all its gates in registers: width is up to ROW_UNITS, the gates' stride and the weights'
- * too. z, the input's part of the first step, becomes its gates; h, NULL for 0, and c_prev are the states before it, c
- * and h_new those after it. Of the following steps z stands ``z_step`` further each, the states ``step``. ``back``: the
+ * too. z, the input's part of the first step, becomes its gates with ``keep``; h, NULL for 0, and c_prev are the states
+ * before it, c and h_new those after it. Of the following steps z stands ``z_step`` further each, the states ``step``. ``back``: the
  * weights' rows are taken from the last on at the first step and every other one. ``ahead``, unless NULL, is a share of
  * the input's part of steps to come: products that wait for nothing, made while the weights are fetched and the
  * activations wait for each other. */
 static void FN(leaf_lstm_row_steps)(int64_t steps, int64_t H, int64_t width, int keep, int back, const void *h,
-                                    const void *w_hh, void *z, int64_t z_step, const void *c_prev, void *c, void *h_new, int64_t step,
-                                    const ahead_t *ahead)
+                                    const void *w_hh, void *z, int64_t z_step, const void *c_prev, void *c,
+                                    void *h_new, int64_t step, const ahead_t *ahead)
 {
     if (width == VL)
         FN(row_steps_small)(steps, H, keep, h, w_hh, z, z_step, c_prev, c, h_new, step, ahead);

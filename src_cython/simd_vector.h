@@ -1,7 +1,8 @@
 /* One vector of REAL at one CPU level: loads of part of a vector, selection, transposition.
  *
  * Included first by every file of leaves, once per type and level, hence no include guard. Arithmetic is written with
- * the operators of GCC's vector extensions, which a plain scalar has as well: on other compilers a vector is one number.
+ * the operators of GCC's vector extensions, which a plain scalar has as well: on other compilers a vector is one
+ * number.
  */
 
 #undef REAL

@@ -10,7 +10,7 @@ cdef extern from "simd_rnn.h" nogil:
                     const void* h, int64_t h_rows, const void* start, void* z, const int64_t* live, int64_t dt,
                     int activation) noexcept nogil
         void (*run_back)(const leaf_t* common, int64_t steps, int64_t rows, int64_t H, int64_t width, const void* w,
-                         const void* h, const void* dy, int64_t dy_row, const int64_t* order, int64_t dy_step, void* dh, void* dz,
-                         const int64_t* live, int64_t dt, int activation, bint whole) noexcept nogil
+                         const void* h, const void* dy, int64_t dy_row, const int64_t* order, int64_t dy_step, void* dh,
+                         void* dz, const int64_t* live, int64_t dt, int activation, bint whole) noexcept nogil
 
 cdef const rnn_leaf_t* rnn_leaf(int itemsize) noexcept nogil
