@@ -16,8 +16,9 @@ INLINE void FN(row_scaled)(vec *i, vec *f, vec *g, vec *o)
 }
 
 /* z (rows, 4, stride) becomes, with ``keep``, the gates after their activations, and is undefined without; c and h
- * (rows, width) are the new states. Units are taken from the last on: where stride is H, a vector's lanes past the gate's end are the next gate's first, and those
- * may only change later. Then tanh(c), for all units: it has to wait for the gates. */
+ * (rows, width) are the new states. Units are taken from the last on: where stride is H, a vector's lanes past the
+ * gate's end are the next gate's first, and those may only change later. Then tanh(c), for all units: it has to wait for
+ * the gates. */
 static void FN(leaf_lstm_rows)(int64_t rows, int64_t H, int64_t stride, int64_t width, int keep, void *z_,
                                const void *c_prev_, void *c_, void *h_)
 {
@@ -254,10 +255,10 @@ INLINE void FN(row_steps)(int vectors, int64_t steps, int64_t H, int keep, int b
 
 /* Steps of one example with all its gates in registers: width is up to ROW_UNITS, the gates' stride and the weights'
  * too. z, the input's part of the first step, becomes its gates with ``keep``; h, NULL for 0, and c_prev are the states
- * before it, c and h_new those after it. Of the following steps z stands ``z_step`` further each, the states ``step``. ``back``: the
- * weights' rows are taken from the last on at the first step and every other one. ``ahead``, unless NULL, is a share of
- * the input's part of steps to come: products that wait for nothing, made while the weights are fetched and the
- * activations wait for each other. */
+ * before it, c and h_new those after it. Of the following steps z stands ``z_step`` further each, the states ``step``.
+ * ``back``: the weights' rows are taken from the last on at the first step and every other one. ``ahead``, unless NULL,
+ * is a share of the input's part of steps to come: products that wait for nothing, made while the weights are fetched
+ * and the activations wait for each other. */
 static void FN(leaf_lstm_row_steps)(int64_t steps, int64_t H, int64_t width, int keep, int back, const void *h,
                                     const void *w_hh, void *z, int64_t z_step, const void *c_prev, void *c,
                                     void *h_new, int64_t step, const ahead_t *ahead)
