@@ -17,8 +17,8 @@ INLINE void FN(row_scaled)(vec *i, vec *f, vec *g, vec *o)
 
 /* z (rows, 4, stride) becomes, with ``keep``, the gates after their activations, and is undefined without; c and h
  * (rows, width) are the new states. Units are taken from the last on: where stride is H, a vector's lanes past the
- * gate's end are the next gate's first, and those may only change later. Then tanh(c), for all units: it has to wait for
- * the gates. */
+ * gate's end are the next gate's first, and those may only change later. Then tanh(c), for all units: it has to wait
+ * for the gates. */
 static void FN(leaf_lstm_rows)(int64_t rows, int64_t H, int64_t stride, int64_t width, int keep, void *z_,
                                const void *c_prev_, void *c_, void *h_)
 {
