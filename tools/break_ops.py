@@ -54,8 +54,8 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ): "two arrays of zeros, whichever is which",
     (
         "random",
-        'raw = np.asarray(generator.random_raw((out.size + 1) // 2), dtype="<u8")',
-        'raw = np.asarray(generator.random_raw((out.size + 2) // 2), dtype="<u8")',
+        "raw = np.random.Philox(key=key, counter=counter).random_raw((n + 1) // 2)",
+        "raw = np.random.Philox(key=key, counter=counter).random_raw((n + 2) // 2)",
     ): "a word more than is needed is drawn and dropped",
     (
         "loss",
