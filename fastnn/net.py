@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from .ops._base import Graph, Parameter
 from .optimizers import Optimizer
 from .program import Program, numbered
 from .seeds import next_seed
+from .short_ways import ShortWays
 from .states import States
 from .streaming import Stream
 from .structure import CACHED, Structure, each
@@ -32,12 +33,7 @@ if TYPE_CHECKING:
 
 DTYPES = ("float32", "float64")
 #: Attributes that belong to the running process: not pickled, not copied.
-RUNTIME = frozenset(
-    (
-        *("_graphs", "_programs", "_lock", "_pending", "in_training", "_entry", "_ragged_entry"),
-        *("_loop", "_ragged_loop", "_loop_changes", "_streams", "carried"),
-    )
-)
+RUNTIME = frozenset(("_graphs", "_programs", "_lock", "_pending", "in_training", "_short", "_streams", "carried"))
 #: Purposes of programs that have a backward pass.
 TRAINING = ("train", "gradient", "fit")
 
@@ -76,12 +72,7 @@ class Net(Structure):
         self._lock = threading.Lock()
         self._pending: Any = None  # of a forward pass: program, workspace and arrays, or the short way
         self.in_training = False
-        # The short ways of predict, and of forward and backward, for inputs just like the last one.
-        self._entry: Callable[[Any], np.ndarray | None] | None = None
-        self._ragged_entry: Callable[[Any, Any], np.ndarray | None] | None = None
-        self._loop: Any = None
-        self._ragged_loop: Any = None
-        self._loop_changes = -1  # Parameter.changes when they were made
+        self._short = ShortWays()
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self.carried = States("reset_states()")
         threads.watch(self)
@@ -118,9 +109,7 @@ class Net(Structure):
 
     # -- programs for shapes ---------------------------------------------------------------------------
 
-    def program(
-        self, shapes: Sequence[tuple[int, ...]], mode: str, carry: str = "stateful", **options: Any
-    ) -> Program:
+    def program(self, shapes: Sequence[tuple[int, ...]], mode: str, carry: str = "stateful", **options: Any) -> Program:
         """Return the program for some input shapes, lowered at its first use.
 
         Parameters
@@ -169,7 +158,7 @@ class Net(Structure):
 
     def forget_short_ways(self) -> None:
         """Look for the right program at the next call; other threads may be in the middle of theirs."""
-        self._entry = self._ragged_entry = self._loop = self._ragged_loop = None
+        self._short.forget()
 
     def after_fork(self) -> None:
         """Leave what threads were in the middle of that are not there in the child of a fork."""
@@ -237,13 +226,14 @@ class Net(Structure):
         >>> fnn.Sequential(fnn.Linear(2, 3), seed=0).predict(np.ones((4, 2))).shape
         (4, 3)
         """
-        entry = self._entry
-        if entry is not None and lengths is None and batch_size == 1024:
-            y = entry(x)
-            if y is not None:
-                return y
-        elif lengths is not None and self._ragged_entry is not None and batch_size == 1024:
-            y = self._ragged_entry(x, lengths)
+        if batch_size == 1024:
+            # Names of their own: Python 3.11 takes 30 ns longer to call an attribute of this kind at once.
+            if lengths is None:
+                entry = self._short.entry
+                y = entry(x)
+            else:
+                ragged_entry = self._short.ragged_entry
+                y = ragged_entry(x, lengths)
             if y is not None:
                 return y
         arrays = self.check_inputs(x)
@@ -252,21 +242,17 @@ class Net(Structure):
         arrays = [self.cast(array) for array in arrays]
         batch = len(arrays[0])
         if batch == 0:
-            ragged = tuple(long is not None for long in longs)
-            shapes = self.program([(1, *array.shape[1:]) for array in arrays], "predict", ragged=ragged).output_shapes
+            given = tuple(long is not None for long in longs)
+            shapes = self.program([(1, *array.shape[1:]) for array in arrays], "predict", ragged=given).output_shapes
             return _one_or_all([np.empty((0, *shape[1:]), self.dtype) for shape in shapes])
         graph = self.graph(*(array.shape for array in arrays))
         if batch <= size:
             outputs = self._infer(arrays, longs)
             # The short way looks at the kind of an array, not at its numbers.
             if len(arrays) == len(outputs) == 1 and not graph.checks:
-                program = self.program([arrays[0].shape], "predict", ragged=(longs[0] is not None,))
-                if not program.carry_bytes:
-                    entry = program.entry(self.memory(), arrays[0].shape)
-                    if longs[0] is None:
-                        self._entry = entry
-                    elif "lengths" in program.bases:
-                        self._ragged_entry = entry
+                ragged = longs[0] is not None
+                program = self.program([arrays[0].shape], "predict", ragged=(ragged,))
+                self._short.prepare_entry(program, self.memory(), arrays[0].shape, ragged)
             return _one_or_all(outputs)
         if any(op.stateful for op in graph.ops):
             raise ValueError(
@@ -319,8 +305,9 @@ class Net(Structure):
         TypeError, ValueError
             The input does not fit the model, or the batch is empty.
         """
-        loop = self._loop if lengths is None else self._ragged_loop
-        if training is True and loop is not None and self._loop_changes == Parameter.changes:
+        short = self._short
+        loop = short.loop if lengths is None else short.ragged_loop
+        if training is True and loop is not None and short.changes == Parameter.changes:
             y = loop.forward(x) if lengths is None else loop.forward_ragged(x, lengths)
             if y is not None:
                 self._pending = loop
@@ -336,7 +323,8 @@ class Net(Structure):
         longs = [None if long is None else long.copy() for long in longs]  # the caller may write to his
         ragged = tuple(long is not None for long in longs)
         program = self.program([array.shape for array in arrays], "train", ragged=ragged)
-        if self._prepare_loop(program, arrays, longs):
+        single = len(arrays) == len(program.output_shapes) == 1 and not self.graph(arrays[0].shape).checks
+        if single and short.prepare_loop(program, self.memory(), arrays[0].shape, ragged[0]):
             return self.forward(arrays[0], training=True, lengths=longs[0])
         outputs = self._outputs(program)
         carried = self.carried.named(program, len(arrays[0]))
@@ -350,26 +338,6 @@ class Net(Structure):
         named |= {name: array.copy() for name, array in carried.items()}  # a predict in between goes on from there
         self._pending = program, workspace, named
         return _one_or_all(list(outputs.values()))
-
-    def _prepare_loop(
-        self, program: Program, arrays: Sequence[np.ndarray], lengths: Sequence[np.ndarray | None]
-    ) -> bool:
-        """Make the short way for more arrays like this one, if the model and the backend have one."""
-        several = len(arrays) > 1 or len(program.output_shapes) > 1
-        ragged = lengths[0] is not None
-        if several or program.carry_bytes or self.graph(arrays[0].shape).checks:
-            return False
-        if ragged and "lengths" not in program.bases:
-            return False
-        if self._loop_changes != Parameter.changes:
-            self._loop = self._ragged_loop = None
-            self._loop_changes = Parameter.changes
-        loop = program.loop(self.memory(), arrays[0].shape)
-        if ragged:
-            self._ragged_loop = loop
-        else:
-            self._loop = loop
-        return loop is not None
 
     def _take_pending(self, program: Program) -> Any:
         """Reuse the workspace of the last forward pass if it ran the same program."""
