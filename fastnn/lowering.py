@@ -17,6 +17,7 @@ import numpy as np
 
 from . import _backend
 from .graphs import leading_to, spread_lengths
+from .objectives import Objective, objectives
 from .ops._base import Call, Graph, Op, Parameter, Tensor, Value
 from .ops.custom import keep
 from .ops.dropout import DropoutOp
@@ -101,7 +102,7 @@ class Lowering:
         self._wants_dx = wants_dx
         self._batch = shapes[0][0]
         self._parts = cut_batch(self._batch, threads)
-        self._part: int | None = None  # the part of the batch whose calls are written; None for the whole of it
+        self.part: int | None = None  # the part of the batch whose calls are written; None for the whole of it
         self._stage = 0
         self._shares: dict[tuple[Parameter, int], None] = {}  # gradients of parts of the batch, to be added up
 
@@ -144,7 +145,8 @@ class Lowering:
         self._touched: dict[tuple[str, Any], Parameter] = {}  # those of the op at hand, and whose they are
         self._sums: list[tuple[Value, Tensor]] = []  # gradients of the op at hand that are still to be added up
         if losses:
-            self.sections = self._write_step(losses, loss_weights, metrics, optimizer, labels, weighted)
+            asked = objectives(self._outputs, losses, loss_weights, metrics, labels, weighted)
+            self.sections = self._write_step(asked, optimizer)
         else:
             self.sections = {"forward": self._write_forward()}
             if training:
@@ -213,21 +215,25 @@ class Lowering:
             if trained or any(self._root(v, self._aliases) in self._needed for v in op.inputs):
                 self._needed.update(op.outputs)
 
-    # -- what an op may ask -----------------------------------------------------------------------------------
+    # -- what an op or an objective may ask --------------------------------------------------------------------
 
-    def _cut(self, tensor: Tensor) -> Tensor:
+    def shape(self, value: Value) -> tuple[int, ...]:
+        """The shape of a value, for the whole batch."""
+        return self._shapes[value]
+
+    def cut(self, tensor: Tensor) -> Tensor:
         """The part of a tensor (B, ...) that belongs to the part of the batch at hand."""
-        if self._part is None:
+        if self.part is None:
             return tensor
-        first, last = self._parts[self._part]
+        first, last = self._parts[self.part]
         size = math.prod(tensor.shape[1:]) * item_bytes(tensor, self.itemsize)
         return tensor._replace(shape=(last - first, *tensor.shape[1:]), skip=tensor.skip + first * size)
 
     def _external_base(self, kind: str, value: Value, values: list[Value]) -> Tensor:
-        return self._cut(Tensor(numbered(kind, values.index(value), len(values)), 0, self._shapes[value]))
+        return self.cut(Tensor(numbered(kind, values.index(value), len(values)), 0, self._shapes[value]))
 
     def _inside(self, kind: str, value: Value, *more: Any) -> Tensor:
-        return self._cut(Tensor("arena", (kind, value, *more), self._shapes[value]))
+        return self.cut(Tensor("arena", (kind, value, *more), self._shapes[value]))
 
     def value(self, value: Value) -> Tensor:
         """Where a value stands."""
@@ -241,7 +247,7 @@ class Lowering:
         if value in self._inputs:
             return self._external_base("input", value, self._inputs)
         if value in self._places:
-            return self._cut(Tensor("carry_out", self._places[value], self._shapes[value]))
+            return self.cut(Tensor("carry_out", self._places[value], self._shapes[value]))
         if value in self._outputs and self._external:
             return self._external_base("output", value, self._outputs)
         return self._inside("value", value)
@@ -254,7 +260,7 @@ class Lowering:
         """Where the states stand that a recurrent op goes on from; None for one that starts anew."""
         if op not in self._carriers or not self._goes_on:
             return None
-        return [self._cut(Tensor("carry_in", self._places[value], self._shapes[value])) for value in op.final_states]
+        return [self.cut(Tensor("carry_in", self._places[value], self._shapes[value])) for value in op.final_states]
 
     def gradient(self, value: Value) -> Tensor | None:
         """Where an op's output's gradient stands, complete when its backward pass runs; None if nobody reads it."""
@@ -263,6 +269,10 @@ class Lowering:
         if value not in self._read and value not in self._outputs:
             return None
         return self._inside("gradient", value)
+
+    def loss_gradient(self, output: Value) -> Tensor | None:
+        """Where a loss writes the gradient of what it reads; None if nobody wants it."""
+        return self.gradient(output) if self.training and output in self._needed else None
 
     def input_gradient(self, value: Value) -> Tensor | None:
         """Where an op writes its input's gradient; None if nobody wants it.
@@ -299,9 +309,9 @@ class Lowering:
         """Where a parameter's gradient stands; None if it is not trained."""
         if parameter is None or not parameter.trainable:
             return None
-        if self._part:  # the first part writes to the model's own
-            self._shares[parameter, self._part] = None
-            tensor = Tensor("arena", ("share", parameter, self._part), parameter.shape)
+        if self.part:  # the first part writes to the model's own
+            self._shares[parameter, self.part] = None
+            tensor = Tensor("arena", ("share", parameter, self.part), parameter.shape)
         else:
             tensor = Tensor("grads", parameter.offset * self.itemsize, parameter.shape)
         self._touched[tensor.base, tensor.key] = parameter
@@ -312,11 +322,11 @@ class Lowering:
         number = self._long.get(value)
         if number is None:
             return None
-        return self._cut(Tensor(numbered("lengths", number, len(self._inputs)), 0, (self._batch,), "i8"))
+        return self.cut(Tensor(numbered("lengths", number, len(self._inputs)), 0, (self._batch,), "i8"))
 
     def saved(self, op: Op, shape: tuple[int, ...], name: str = "") -> Tensor | None:
         """What the forward pass leaves for the backward pass, under a name if there are several."""
-        return Tensor("arena", ("saved", op, name, self._part), shape)
+        return Tensor("arena", ("saved", op, name, self.part), shape)
 
     def nested(self, graph: Graph, shapes: Sequence[tuple[int, ...]]) -> Lowering:
         """Lower a graph that runs within this one, once for each step."""
@@ -328,7 +338,7 @@ class Lowering:
 
     def begins(self, value: Value) -> int:
         """How many numbers of a value belong to the parts of the batch before the one at hand."""
-        first = 0 if self._part is None else self._parts[self._part][0]
+        first = 0 if self.part is None else self._parts[self.part][0]
         return first * math.prod(self._shapes[value][1:])
 
     def random_state(self) -> Tensor:
@@ -344,10 +354,10 @@ class Lowering:
             return write()
         arrived, calls = dict(self._arrived), []
         for number in range(len(self._parts)):
-            self._part, self._arrived = number, dict(arrived)
+            self.part, self._arrived = number, dict(arrived)
             self._touched, self._sums = {}, []
             calls += [call._replace(shard=(self._stage, number), apart=number > 0) for call in write()]
-        self._part = None
+        self.part = None
         return calls
 
     def _write_forward(self) -> list[Call]:
@@ -359,89 +369,23 @@ class Lowering:
             calls.insert(0, Call("advance_step", (self.random_state(),)))
         return calls
 
-    def _write_step(
-        self,
-        losses: Sequence[Loss],
-        loss_weights: Sequence[float],
-        metrics: Sequence[Sequence[Metric]],
-        optimizer: Optimizer | None,
-        labels: Sequence[bool],
-        weighted: Sequence[bool],
-    ) -> dict[str, list[Call]]:
-        """The stats hold the losses in the order of the outputs, then the metrics of the first, of the second, ..."""
+    def _write_step(self, asked: Sequence[Objective], optimizer: Optimizer | None) -> dict[str, list[Call]]:
         step = self._write_forward()
         sums: list[Call] = []
-        slot = len(self._outputs)
-        for number, (loss, output) in enumerate(zip(losses, self._outputs, strict=True)):
-            some = metrics[number] if metrics else ()
-            slots = [number, *range(slot, slot + len(some))]
-            slot += len(some)
-            is_labels, is_weighted = (number < len(given) and given[number] for given in (labels, weighted))
-            factor = loss_weights[number] if loss_weights else 1.0
-            write = partial(self._judge, slots, loss, some, factor, is_labels, is_weighted)
+        for objective in asked:
+            write = partial(objective.calls, self)
             # Threads that are at work on their parts go on with them. With lengths a mean is over what others count.
-            splits = bool(step) and step[-1].shard is not None and self.lengths(output) is None
+            splits = bool(step) and step[-1].shard is not None and self.lengths(objective.output) is None
             splits = splits and all(isinstance(call.kernel, str) for call in write())
             step += self._each_part(splits, write)
             if splits:
-                sums += self._add_stats(slots)
+                sums += objective.sums(len(self._parts))
         if self.training:
             step += self._write_backward()
         if optimizer is not None:
             self._stage += 1
             step += optimizer.calls(self._stage, len(self._parts))
         return {"step": step + sums}
-
-    def _judge(
-        self,
-        slots: Sequence[int],
-        loss: Loss,
-        metrics: Sequence[Metric],
-        factor: float,
-        is_labels: bool,
-        is_weighted: bool,
-    ) -> list[Call]:
-        """Write an output's loss and metrics."""
-        number, count = slots[0], len(self._outputs)
-        output = self._outputs[number]
-        y, shape = self.value(output), self._shapes[output]
-        steps = shape[1] if len(shape) == 3 else 1
-
-        def given(kind: str, shape: tuple[int, ...], dtype: str = "float") -> Tensor:
-            return self._cut(Tensor(numbered(kind, number, count), 0, shape, dtype))
-
-        target = None if is_labels else given("target", shape)
-        classes = given("labels", shape[:-1], "i8") if is_labels else None
-        weight = given("weight", (self._batch, steps)) if is_weighted else None
-        lengths = self.lengths(output)
-        stats = [self._stats(slot) for slot in slots]
-        dy = self.gradient(output) if self.training and output in self._needed else None
-        call = loss.call(y, target, classes, weight, lengths, stats[0], dy)
-        calls = []
-        if self._part is not None:
-            calls += [Call("clear", (some._replace(shape=(16 // self.itemsize,), dtype="float"),)) for some in stats]
-            call = loss.of_part(call, self._batch * steps)
-        calls.append(call)
-        if dy is not None and factor != 1:
-            calls.append(Call("scale_gradient", (dy,), (factor,)))
-        return calls + [metric.call(y, target, classes, lengths, some, loss)
-                        for metric, some in zip(metrics, stats[1:], strict=True)]  # fmt: skip
-
-    def _stats(self, slot: int) -> Tensor:
-        if self._part is None:
-            return Tensor("stats", 16 * slot, (2,), "f8")
-        return Tensor("arena", ("stats", slot, self._part), (2,), "f8")
-
-    def _add_stats(self, slots: Sequence[int]) -> list[Call]:
-        """Add up the stats of the parts of the batch in their order; a loss counts all rows, a metric its part's."""
-        calls = []
-        for slot in slots:
-            whole = self._stats(slot)
-            for number in range(len(self._parts)):
-                counts = slot != slots[0] or number == 0
-                share = Tensor("arena", ("stats", slot, number), (2,), "f8")
-                calls.append(Call("add_stats", (whole, share), (float(counts),)))
-        return calls
 
     def _write_backward(self) -> list[Call]:
         calls: list[Call] = []
@@ -465,7 +409,7 @@ class Lowering:
             touched = self._touched.keys() & tensors.keys()
             again = touched & self._written
             if again and again != touched:
-                if not self._part:
+                if not self.part:
                     names = sorted(self._touched[place].name for place in again)
                     raise ValueError(
                         f"{type(op).__name__}: expected to share all of its parameters with another op or none, "
