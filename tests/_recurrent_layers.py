@@ -10,6 +10,17 @@ from _op_inputs import as_lengths, normal
 import fastnn as fnn
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+KINDS = list(GATES)
+
+
+def states_of(kind):
+    """The names of a layer's states."""
+    return ("h", "c") if kind == "LSTM" else ("h",)
+
+
+def layer_of(kind, *sizes, **options):
+    """A layer by the name of its kind."""
+    return getattr(fnn, kind)(*sizes, **options)
 
 
 def layer_inputs(rng, kind, B, T, I, H, L=1, D=1, *, bias=True, activation="tanh", lengths=None, initial=True):
@@ -24,7 +35,7 @@ def layer_inputs(rng, kind, B, T, I, H, L=1, D=1, *, bias=True, activation="tanh
             if bias:
                 case["bias_ih" + suffix] = normal(rng, GATES[kind] * H, scale=0.5)
                 case["bias_hh" + suffix] = normal(rng, GATES[kind] * H, scale=0.5)
-    states = "hc" if kind == "LSTM" else "h"
+    states = states_of(kind)
     if initial:
         case |= {f"{state}_0": normal(rng, B, L * D * H, scale=0.7) for state in states}
     if lengths is not None:
@@ -42,9 +53,9 @@ def make_layer(case, **options):
     """The layer of a case, its weights not yet those of the case."""
     if case["kind"] == "RNN":
         options["activation"] = case["activation"]
-    return getattr(fnn, case["kind"])(
-        case["x"].shape[2], case["hidden"], case["layers"], bidirectional=case["directions"] == 2, bias=case["bias"],
-        return_state=True, **options,
+    return layer_of(
+        case["kind"], case["x"].shape[2], case["hidden"], case["layers"], bidirectional=case["directions"] == 2,
+        bias=case["bias"], return_state=True, **options,
     )  # fmt: skip
 
 
