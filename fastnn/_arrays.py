@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_beta", "check_count", "check_dtype", "check_float32", "check_length", "check_lengths", "check_shape",
-    "finite", "flag", "inner_size", "matrix", "number", "output", "packed", "plain", "real_array", "too_large",
-    "vector",
+    "finite", "flag", "inner_size", "is_integer", "is_number", "matrix", "number", "output", "packed", "plain",
+    "real_array", "too_large", "vector",
 ]  # fmt: skip
 
 KINDS = {1: "a vector (1-D array)", 2: "a matrix (2-D array)", 3: "a batch of sequences (3-D array)"}
@@ -42,9 +42,7 @@ def _array(x: Any, name: str, ndim: int) -> Array:
             f"{name}: expected dtype float32 or float64, got {x.dtype}; convert it with {name}.astype(np.float32)."
         )
     if x.ndim != ndim:
-        raise ValueError(
-            f"{name}: expected {KINDS[ndim]}, got shape {x.shape}; change it with {name}{CURES[ndim]}."
-        )
+        raise ValueError(f"{name}: expected {KINDS[ndim]}, got shape {x.shape}; change it with {name}{CURES[ndim]}.")
     return np.asarray(x)
 
 
@@ -188,9 +186,19 @@ def number(value: Any, name: str) -> float:
         raise ValueError(f"{name}: expected a number that float64 can hold, got {value!r}.") from None
 
 
+def is_integer(value: Any) -> bool:
+    """Say whether it is an integer, Python's or NumPy's; a truth value is none."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Say whether it is a real number, Python's or NumPy's; a truth value is none."""
+    return is_integer(value) or isinstance(value, (float, np.floating))
+
+
 def finite(value: Any) -> float | None:
     """Return a finite real number as a float; None for anything else, as a truth value or an integer too large."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+    if not is_number(value):
         return None
     try:
         number = float(value)
@@ -216,7 +224,7 @@ def too_large(x: Array, name: str, limit: int) -> ValueError:
 
 def check_count(name: str, value: Any, least: int = 1) -> int:
     """Return a count as int, or raise ValueError naming it."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+    if not is_integer(value) or value < least:
         raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}.")
     return int(value)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._arrays import check_count
+from ._arrays import check_count, finite
 
 if TYPE_CHECKING:
     from .model import Model
@@ -403,7 +403,7 @@ class ReduceLROnPlateau(Monitor):
 
 def number(owner: str, name: str, value: Any) -> float:
     """Return a finite number of at least 0 as float, or raise ValueError naming it."""
-    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not real or not 0 <= value < np.inf:
+    real = finite(value)
+    if real is None or real < 0:
         raise ValueError(f"{owner}: {name}: expected a number of at least 0, got {value!r}.")
-    return float(value)
+    return real

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import finite, plain, real_array
+from ._arrays import finite, is_integer, is_number, plain, real_array
 from .graphs import spread_lengths
 from .net import Net
 from .ops._base import Graph, Value
@@ -193,8 +193,7 @@ def split(data: Data, share: float) -> tuple[Data, Data]:
         The share is no such number, or leaves one part empty.
     """
     n = len(data)
-    number = isinstance(share, (int, float, np.integer, np.floating)) and not isinstance(share, bool)
-    if not number or not 0 < share < 1:
+    if not is_number(share) or not 0 < share < 1:
         raise ValueError(f"validation_split: expected a number between 0 and 1, got {share!r}.")
     at = int(n * (1 - share))
     if not 0 < at < n:
@@ -241,7 +240,7 @@ def class_weights(
     classes = max(shape[-1], 2)
     factors = np.ones(classes)
     for number, factor in given.items():
-        if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 0 <= number < classes:
+        if not is_integer(number) or not 0 <= number < classes:
             raise ValueError(f"class_weight: expected classes from 0 to {classes - 1}, got {number!r}.")
         if (weight := finite(factor)) is None:
             raise ValueError(f"class_weight: expected a finite number for class {number}, got {factor!r}.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._arrays import check_count
+from ._arrays import check_count, is_integer
 from .graphs import leading_to
 from .ops._base import Graph
 from .program import numbered
@@ -26,8 +26,7 @@ def generate(
     decoder = _decoder(graph)
     source = graph.inputs[-1]
     classes, reads = _classes(graph, source)
-    whole = isinstance(end, (int, np.integer)) and not isinstance(end, bool)
-    if end is not None and not (whole and 0 <= end < classes):
+    if end is not None and not (is_integer(end) and 0 <= end < classes):
         raise ValueError(f"end: expected a class number from 0 to {classes - 1}, got {end!r}.")
     arrays, longs = _given(net, graph, x, lengths)
     if arrays and len(arrays[0]) == 0:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _backend, threads
-from ._arrays import check_count, flag, plain, real_array
+from ._arrays import check_count, flag, is_integer, plain, real_array
 from .generation import generate
 from .layers._base import Layer
 from .losses import Loss
@@ -51,7 +51,7 @@ class Net(Structure):
         self.dtype = np.dtype(name)
         if seed is None:
             seed = next_seed()
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
+        if not is_integer(seed) or not 0 <= seed < 2**63:
             raise ValueError(f"seed: expected an integer from 0 to 2**63 - 1, got {seed!r}.")
         self.seed = int(seed)
         self.layers: list[Layer] = []

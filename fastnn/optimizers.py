@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _backend
+from ._arrays import finite
 from .ops._base import Call, Tensor
 
 if TYPE_CHECKING:
@@ -20,11 +20,8 @@ LEAST_PART = 4096
 
 
 def _check(owner: str, name: str, value: Any, low: float, high: float = np.inf) -> float:
-    number = np.nan
-    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
-        with contextlib.suppress(OverflowError):  # an int too large for a float
-            number = float(value)
-    if not low <= number < high:
+    number = finite(value)
+    if number is None or not low <= number < high:
         raise ValueError(f"{owner}: {name}: expected a number in [{low}, {high}), got {value!r}.")
     return number
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ._arrays import is_integer
+
 _seeds = np.random.default_rng()
 
 
@@ -26,7 +28,7 @@ def manual_seed(seed: int) -> None:
     True
     """
     global _seeds
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+    if not is_integer(seed) or seed < 0:
         raise ValueError(f"seed: expected an integer of at least 0, got {seed!r}.")
     _seeds = np.random.default_rng(int(seed))
 

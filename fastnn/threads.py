@@ -8,7 +8,7 @@ import threading
 import weakref
 from typing import Any
 
-import numpy as np
+from ._arrays import is_integer
 
 #: More than any machine at hand gains from at these sizes.
 MOST = 64
@@ -93,7 +93,7 @@ def set_num_threads(n: int) -> None:
     >>> fnn.set_num_threads(1)
     """
     global _count
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
+    if not is_integer(n):
         raise TypeError(f"set_num_threads: expected an integer, as in set_num_threads(2), got {n!r}.")
     if not 1 <= n <= MOST:
         raise ValueError(

@@ -433,6 +433,7 @@ def test_a_training_that_goes_on_keeps_what_the_callbacks_remember(backend, data
         (lambda: fnn.ReduceLROnPlateau(factor="a"), "factor: expected a number of at least 0, got 'a'"),
         (lambda: fnn.ReduceLROnPlateau(cooldown=-1), "cooldown: expected an integer of at least 0, got -1"),
         (lambda: fnn.ReduceLROnPlateau(min_lr=np.nan), "min_lr: expected a number of at least 0, got nan"),
+        (lambda: fnn.EarlyStopping(min_delta=10**309), "min_delta: expected a number of at least 0, got 10{309}"),
     ],
 )
 def test_arguments_of_callbacks(make, message):

@@ -88,6 +88,7 @@ REFUSED = [
     (lambda: fnn.BatchNorm(2, momentum="x"), r"momentum: expected a number in \[0, 1\], got 'x'"),
     (lambda: fnn.BatchNorm(2, eps=0), r"BatchNorm: eps: expected a positive number, got 0"),
     (lambda: fnn.BatchNorm(2, eps=float("inf")), r"eps: expected a positive number, got inf"),
+    (lambda: fnn.BatchNorm(2, eps=10**309), r"eps: expected a positive number, got 10{309}\."),  # no float holds it
     (lambda: fnn.Dropout(1.0), r"Dropout: p: expected a number in \[0, 1\), got 1\.0"),
     (lambda: fnn.Dropout(-0.1), r"Dropout: p: expected"),
     (lambda: fnn.Dropout("0.5"), r"Dropout: p: expected a number in \[0, 1\), got '0\.5'"),

@@ -7,21 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import flag, real_array
+from .._arrays import flag, is_integer, real_array
 from ..ops._base import Graph, Parameter, Value
 from ._node import apply
 
 
 def positive(owner: str, name: str, value: Any) -> int:
     """Return a size as int, or raise ValueError naming it."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+    if not is_integer(value) or value < 1:
         raise ValueError(f"{owner}: {name}: expected a positive integer, got {value!r}.")
     return int(value)
-
-
-def is_number(value: Any) -> bool:
-    """Say whether it is a real number, Python's or NumPy's; a truth value is none."""
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
 class Layer:

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import numpy as np
-
+from .._arrays import is_integer, is_number
 from ..ops._base import Graph, Shape, Value
 
 if TYPE_CHECKING:
@@ -82,8 +81,6 @@ class Node:
         return result
 
     def _number(self, sign: str, other: Any) -> float:
-        from ._base import is_number
-
         if not is_number(other):
             raise TypeError(
                 f"{sign}: expected a node or a number beside {self!r}, got {type(other).__name__}; an array that "
@@ -155,10 +152,7 @@ def Input(shape: Sequence[int | None], name: str | None = None) -> Node:
     (4, 1)
     """
     given = tuple(shape) if isinstance(shape, Iterable) and not isinstance(shape, str) else (shape,)
-    whole = all(
-        size is None or (isinstance(size, (int, np.integer)) and not isinstance(size, bool) and size > 0)
-        for size in given
-    )
+    whole = all(size is None or (is_integer(size) and size > 0) for size in given)
     if len(given) not in (1, 2) or not whole or (len(given) == 2 and given[1] is None):
         raise ValueError(
             f"Input: shape: expected (F,) or (T, F) of positive integers, T None if it changes, got {shape!r}; the "
@@ -270,9 +264,7 @@ def describe_calls(
     }
 
 
-def assemble_calls(
-    described: Mapping[str, Any], layers: Sequence[Layer]
-) -> tuple[dict[str, Node], dict[str, Node]]:
+def assemble_calls(described: Mapping[str, Any], layers: Sequence[Layer]) -> tuple[dict[str, Node], dict[str, Node]]:
     """Make nodes again of what :func:`describe_calls` said; return inputs and outputs."""
     inputs = {name: Input(shape) for name, shape in described["inputs"].items()}
     given: list[tuple[Node, ...]] = []

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import initializers
-from .._arrays import flag
+from .._arrays import flag, is_number
 from ..ops._base import Graph, Parameter, Value
 from ..ops._recurrent import RecurrentOp
 from ..ops.dropout import DropoutOp
 from ..ops.merge import ConcatOp
 from ..ops.shape import BroadcastOp, SliceOp
-from ._base import Layer, is_number, positive
+from ._base import Layer, positive
 from ._node import apply_from
 from .merge import MOST_INPUTS
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from .._arrays import is_number
 from ..ops._base import Graph, Value
 from ..ops.dropout import DropoutOp
-from ._base import Layer, is_number
+from ._base import Layer
 
 
 class Dropout(Layer):

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from .. import initializers
+from .._arrays import is_integer
 from ..ops._base import Graph, Parameter, Value
 from ..ops.embedding import EmbeddingOp
 from ._base import Layer, positive
@@ -51,9 +52,7 @@ class Embedding(Layer):
         self.embedding_dim = positive("Embedding", "embedding_dim", embedding_dim)
         self.padding_idx: int | None = None
         if padding_idx is not None:
-            if isinstance(padding_idx, bool) or not isinstance(padding_idx, (int, np.integer)) or not (
-                -V <= padding_idx < V
-            ):
+            if not is_integer(padding_idx) or not -V <= padding_idx < V:
                 raise ValueError(
                     f"Embedding: padding_idx: expected an integer from {-V} to {V - 1}, got {padding_idx!r}."
                 )

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from functools import reduce
 from typing import Any
 
-import numpy as np
-
+from .._arrays import is_integer
 from ..ops._base import Graph, Op, Value
 from ..ops.merge import AddOp, ConcatOp, MultiplyOp
 from ._base import Layer
@@ -18,7 +17,7 @@ MOST_INPUTS = 31
 
 def check_axis(owner: str, axis: Any) -> int:
     """Return the number of an axis, -2, -1, 1 or 2, or raise ValueError."""
-    if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)) or axis not in (-2, -1, 1, 2):
+    if not is_integer(axis) or axis not in (-2, -1, 1, 2):
         raise ValueError(f"{owner}: axis: expected -1 for the features or 1 for the time, got {axis!r}.")
     return int(axis)
 

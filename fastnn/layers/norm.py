@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from .. import initializers
+from .._arrays import finite, is_number
 from ..ops._base import Graph, Parameter, Value
 from ..ops.norm import BatchNormOp
-from ._base import Layer, is_number, positive
+from ._base import Layer, positive
 
 _TORCH = {"gamma": "weight", "beta": "bias", "running_mean": "running_mean", "running_var": "running_var"}
 
@@ -50,7 +51,7 @@ class BatchNorm(Layer):
         self.num_features = positive("BatchNorm", "num_features", num_features)
         if not is_number(momentum) or not 0 <= momentum <= 1:
             raise ValueError(f"BatchNorm: momentum: expected a number in [0, 1], got {momentum!r}.")
-        if not is_number(eps) or not 0 < eps < float("inf"):
+        if (finite(eps) or 0) <= 0:
             raise ValueError(f"BatchNorm: eps: expected a positive number, got {eps!r}.")
         self.momentum, self.eps = float(momentum), float(eps)
         self._config = {"num_features": self.num_features, "momentum": self.momentum, "eps": self.eps}

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .._arrays import is_integer
 from ..ops._base import Graph, Value
 from ..ops.shape import LastStepOp, RepeatOp, ReshapeOp, SliceOp
 from ._base import Layer, positive
@@ -188,6 +189,6 @@ class Flatten(Layer):
 
 def whole(owner: str, name: str, value: Any) -> int:
     """Return a whole number as int, or raise ValueError naming it."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+    if not is_integer(value):
         raise ValueError(f"{owner}: {name}: expected an integer, got {value!r}.")
     return int(value)
