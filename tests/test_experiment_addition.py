@@ -82,6 +82,15 @@ def test_ctrl_c_between_two_rows_keeps_the_finished_ones(backend, experiment, tm
     assert results(tmp_path)["rows"] == {}
 
 
+def test_other_warnings_that_are_errors_stay_what_they_are(experiment, monkeypatch):
+    def warn(*rest):
+        raise RuntimeWarning("of a picture")
+
+    monkeypatch.setattr(_pictures, "write", warn)
+    with pytest.raises(RuntimeWarning, match="of a picture"):
+        experiment("--quiet")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

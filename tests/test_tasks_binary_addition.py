@@ -188,6 +188,19 @@ def test_the_first_weights_and_pairs_are_the_tutorials_draws(backend):
         np.testing.assert_array_equal(model[name], w.T)
 
 
+@pytest.mark.parametrize(
+    ("iterations", "lr", "got"),
+    [("100", "1e30", "a loss of nan"), ("2", "1e308", "weights that are none")],  # in the last update of all
+)
+def test_a_training_that_diverges_ends_with_one_line(backend, tmp_path, capsys, iterations, lr, got):
+    assert train(tmp_path, "--quiet", "--iterations", iterations, "--lr", lr) == 2
+    assert capsys.readouterr().err == (
+        f"fastnn: --lr {float(lr):g}: expected a loss and weights that stay finite numbers, got {got}; the training "
+        "was stopped, and what it had learnt is lost: try a smaller rate.\n"
+    )
+    assert not (tmp_path / "model.safetensors").exists()
+
+
 def test_interrupted_in_the_tutorials_part(backend, tmp_path, monkeypatch, capsys):
     report = binary_addition.report
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import sys
 import tempfile
 import time
@@ -126,8 +127,8 @@ def prepared(args: argparse.Namespace) -> Iterator[tuple[Printer, OutputFolder]]
     """Prepare what a training command stands on, from its common options.
 
     Inside, the chosen backend computes; a reader of the output who leaves early (``| head``) ends the printing and
-    not the training, whose results go to the folder; and a training whose loss is no number any more ends the command
-    with one line instead of a warning.
+    not the training, whose results go to the folder; and a training whose loss or weights are no numbers any more ends
+    the command with one line instead of a warning.
 
     Yields
     ------
@@ -137,7 +138,7 @@ def prepared(args: argparse.Namespace) -> Iterator[tuple[Printer, OutputFolder]]
     Raises
     ------
     BadInput
-        The folder cannot be written to, the backend is not installed, or the loss is no number.
+        The folder cannot be written to, the backend is not installed, or the training has diverged.
     """
     folder = OutputFolder(args.out)
     stdout = cast(TextIO, _Unbreakable(sys.stdout))
@@ -146,7 +147,18 @@ def prepared(args: argparse.Namespace) -> Iterator[tuple[Printer, OutputFolder]]
         try:
             yield Printer(args.quiet), folder
         except RuntimeWarning as error:
-            raise BadInput(str(error)) from error
+            loss = re.match(r"fit: the loss became (\S+)", str(error))
+            if loss is None:
+                raise
+            raise diverged(args, f"a loss of {loss[1]}") from error
+
+
+def diverged(args: argparse.Namespace, what: str) -> BadInput:
+    """Return the error for a training that led nowhere, in terms of the command's own options."""
+    return BadInput(
+        f"--lr {args.lr:g}: expected a loss and weights that stay finite numbers, got {what}; the training was "
+        "stopped, and what it had learnt is lost: try a smaller rate."
+    )
 
 
 # Printing

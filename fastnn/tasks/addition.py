@@ -318,7 +318,7 @@ def run(args: argparse.Namespace) -> int:
     ------
     BadInput
         There are not so many equations, the output folder cannot be written to, the backend is not installed, or the
-        loss is no number any more.
+        training has diverged.
     """
     job = Job.of(args)
     with _runs.prepared(args) as (say, folder):

@@ -272,7 +272,7 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     BadInput
-        The output folder cannot be written to, the backend is not installed, or the loss is no number any more.
+        The output folder cannot be written to, the backend is not installed, or the training has diverged.
     """
     with _runs.prepared(args) as (say, folder):
         run = _runs.Run("binary-addition", args, folder, say)
@@ -395,6 +395,8 @@ def _train_tutorial(model: fnn.Sequential, args: argparse.Namespace, say: _runs.
             model.fit(x[block], y[block], batch_size=1, shuffle=False, verbose=0)
         finally:
             notes["iterations"] = done + optimizer.updates
+        if not np.isfinite(model.vectors.params).all():  # by the last update: no loss has been computed with them
+            raise _runs.diverged(args, "weights that are none")
         if notes["iterations"] % REPORT_EVERY == 0:
             run.save(model)
 

@@ -138,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     BadInput
-        The output folder cannot be written to, the backend is not installed, or the loss is no number any more.
+        The output folder cannot be written to, the backend is not installed, or the training has diverged.
     """
     with _runs.prepared(args) as (say, folder):
         run = _runs.Run("xor", args, folder, say)
