@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_beta", "check_count", "check_dtype", "check_float32", "check_length", "check_lengths", "check_shape",
-    "finite", "flag", "inner_size", "is_integer", "is_number", "matrix", "number", "output", "packed", "plain",
-    "real_array", "too_large", "vector",
+    "class_numbers", "finite", "flag", "inner_size", "is_integer", "is_number", "matrix", "number", "output", "packed",
+    "plain", "predictions", "real_array", "too_large", "vector",
 ]  # fmt: skip
 
 KINDS = {1: "a vector (1-D array)", 2: "a matrix (2-D array)", 3: "a batch of sequences (3-D array)"}
@@ -227,6 +227,23 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
     if not is_integer(value) or value < least:
         raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}.")
     return int(value)
+
+
+def class_numbers(array: Array, name: str, classes: int) -> Array:
+    """Return integers as int64, or raise ValueError where one is no class's number."""
+    if array.size and (array.min() < 0 or array.max() >= classes):
+        raise ValueError(f"{name}: expected class numbers from 0 to {classes - 1}, got {array.min()} to {array.max()}.")
+    return array.astype(np.int64, copy=False)
+
+
+def predictions(y: Any) -> Array:
+    """Return what a loss or a metric called by hand is to judge, or say what is wrong with it."""
+    array = plain(np.asarray(y))
+    if array.dtype not in (np.float32, np.float64):
+        raise TypeError(f"y: expected dtype float32 or float64, got {array.dtype}.")
+    if array.ndim not in (2, 3) or array.size == 0:
+        raise ValueError(f"y: expected a non-empty (B, F) or (B, T, F), got shape {array.shape}.")
+    return array
 
 
 def check_lengths(lengths: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BufferedIOBase
+from types import ModuleType
 from typing import Any, NoReturn, cast
 
 import fastnn as fnn
@@ -130,26 +131,27 @@ def _add_train(commands: Any, named: str | None) -> None:
         description="Train a task. Each has options of its own: fastnn train TASK --help.",
     )
     names = train.add_subparsers(dest="task", metavar="TASK", required=True)
-    for name, summary in tasks.SUMMARIES.items():
-        parser = names.add_parser(name, help=summary, description=f"{name}: {summary}.")
-        # Only the task that is asked for is imported.
-        if name == named:
-            module = tasks.load(name)
-            module.add_arguments(parser)
-            parser.set_defaults(run=module.run)
+    _add_modules(names, tasks.SUMMARIES, tasks.load, named)
 
 
 def _add_experiment(commands: Any, named: str | None) -> None:
     experiment = commands.add_parser(
         "experiment",
-        help="train a task in many settings, and make a table of what came of it",
+        help="train a task in many settings, and make a table of the results",
         description="Make the table of an experiment. Called again, it keeps the rows that are finished.",
     )
     names = experiment.add_subparsers(dest="experiment", metavar="EXPERIMENT", required=True)
-    for name, summary in tasks.EXPERIMENTS.items():
+    _add_modules(names, tasks.EXPERIMENTS, tasks.load_experiment, named)
+
+
+def _add_modules(
+    names: Any, summaries: Mapping[str, str], load: Callable[[str], ModuleType], named: str | None
+) -> None:
+    """Add a command for each task or experiment; only the one that is asked for is imported."""
+    for name, summary in summaries.items():
         parser = names.add_parser(name, help=summary, description=f"{name}: {summary}.")
         if name == named:
-            module = tasks.load_experiment(name)
+            module = load(name)
             module.add_arguments(parser)
             parser.set_defaults(run=module.run)
 

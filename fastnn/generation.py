@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._arrays import check_count, is_integer
+from ._arrays import check_count, class_numbers, is_integer
 from .graphs import leading_to
 from .ops._base import Graph
 from .program import numbered
@@ -122,9 +122,7 @@ def _prompt(start: Any, classes: int, batch: int | None) -> np.ndarray:
         array = array[:, None]
     if batch is not None and len(array) != batch:
         raise ValueError(f"start: expected {batch} rows, as x has, got {len(array)}.")
-    if array.min() < 0 or array.max() >= classes:
-        raise ValueError(f"start: expected class numbers from 0 to {classes - 1}, got {array.min()} to {array.max()}.")
-    return array.astype(np.int64)
+    return class_numbers(array, "start", classes)
 
 
 def _as_input(numbers: np.ndarray, classes: int, reads: str, dtype: np.dtype) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _backend
-from ._arrays import check_lengths, plain, real_array
+from ._arrays import check_lengths, class_numbers, plain, predictions, real_array
 from .ops._base import Call, Op, Tensor, Value
 from .ops.activation import ActivationOp
 
@@ -111,11 +111,7 @@ class Loss:
         """Check targets against the shape of the predictions; return them and whether they are labels."""
         array = real_array(y, name)
         if self.categorical and array.shape == shape[:-1] and array.dtype.kind in "iu":
-            if array.size and (array.min() < 0 or array.max() >= shape[-1]):
-                raise ValueError(
-                    f"{name}: expected class numbers from 0 to {shape[-1] - 1}, got {array.min()} to {array.max()}."
-                )
-            return array.astype(np.int64, copy=False), True
+            return class_numbers(array, name, shape[-1]), True
         if array.shape != shape:
             labels = f" (or integer classes {shape[:-1]})" if self.categorical else ""
             cure = self._cure(array, shape)
@@ -151,11 +147,7 @@ class Loss:
         lengths: ArrayLike | None = None,
     ) -> tuple[float, np.ndarray]:
         """Return the loss and its gradient; see the functions of this module."""
-        p = plain(np.asarray(y))
-        if p.dtype not in (np.float32, np.float64):
-            raise TypeError(f"y: expected dtype float32 or float64, got {p.dtype}.")
-        if p.ndim not in (2, 3) or p.size == 0:
-            raise ValueError(f"y: expected a non-empty (B, F) or (B, T, F), got shape {p.shape}.")
+        p = predictions(y)
         given, is_labels = self.targets(target, p.shape, "target")
         given = plain(given, np.int64 if is_labels else p.dtype)
         steps = p.shape[1] if p.ndim == 3 else 1

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _backend
-from ._arrays import plain
-from .losses import Loss, check_lengths
+from ._arrays import check_lengths, class_numbers, plain, predictions, real_array
+from .losses import Loss
 from .ops._base import Call, Tensor
 
 __all__ = ["Metric", "accuracy", "exact_match"]
@@ -92,20 +92,11 @@ def check_names(chosen: Sequence[Metric]) -> None:
 
 
 def _measure(kernel: str, y: ArrayLike, target: ArrayLike, lengths: ArrayLike | None) -> float:
-    p = plain(np.asarray(y))
-    if p.dtype not in (np.float32, np.float64):
-        raise TypeError(f"y: expected dtype float32 or float64, got {p.dtype}.")
-    if p.ndim not in (2, 3) or p.size == 0:
-        raise ValueError(f"y: expected a non-empty (B, F) or (B, T, F), got shape {p.shape}.")
-    t: Any = np.asarray(target)
-    if t.dtype.kind not in "fiub":
-        raise TypeError(f"target: expected real numbers, got dtype {t.dtype}.")
+    p, t = predictions(y), real_array(target, "target")
     is_labels = t.shape == p.shape[:-1] and t.dtype.kind in "iu"
     if not is_labels and t.shape != p.shape:
         raise ValueError(f"target: expected shape {p.shape} or integer classes {p.shape[:-1]}, got {t.shape}.")
-    if is_labels and t.size and (t.min() < 0 or t.max() >= p.shape[-1]):
-        raise ValueError(f"target: expected class numbers from 0 to {p.shape[-1] - 1}, got {t.min()} to {t.max()}.")
-    t = plain(t, np.int64 if is_labels else p.dtype)
+    t = plain(class_numbers(t, "target", p.shape[-1]) if is_labels else t, np.int64 if is_labels else p.dtype)
     long = check_lengths(lengths, p.shape) if lengths is not None else None
     stats = np.zeros(2)
     binary = p.shape[-1] == 1 and not is_labels

@@ -8,9 +8,9 @@ lightness, line or mark as well.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -30,6 +30,7 @@ DPI = 120
 #: So many wrong marks or fewer are drawn bold.
 FEW = 300
 
+Content = TypeVar("Content")
 #: What its x axis counts, and by label the points of each course.
 Panel = tuple[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]
 
@@ -45,6 +46,16 @@ def _figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
+
+
+def _side_by_side(
+    panels: Mapping[str, Content], width: float, height: float, title: str
+) -> tuple[Figure, Iterator[tuple[Any, str, Content]]]:
+    """Return a figure with a place for each panel, and these places with the panels' names and contents."""
+    figure = _figure(width * len(panels), height)
+    figure.suptitle(title)
+    row: Any = figure.subplots(1, len(panels), squeeze=False)[0]
+    return figure, ((axes, *panel) for axes, panel in zip(row, panels.items(), strict=True))
 
 
 def png(figure: Figure) -> bytes:
@@ -177,10 +188,8 @@ def courses(panels: Mapping[str, Panel], title: str) -> Figure:
     ImportError
         matplotlib is not installed.
     """
-    figure = _figure(6.2 * len(panels), 4)
-    figure.suptitle(title)
-    row: Any = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (name, (counted, lines)) in zip(row, panels.items(), strict=True):
+    figure, places = _side_by_side(panels, 6.2, 4, title)
+    for axes, name, (counted, lines) in places:
         style: dict[str, Any] = {"color": DARK, "linewidth": 1.5, "clip_on": False}  # a line at 0 is whole
         for label, points in lines.items():
             axes.plot(*points, label=label, **style)
@@ -213,11 +222,9 @@ def number_plane(panels: Mapping[str, tuple[np.ndarray, np.ndarray]], largest: i
     ImportError
         matplotlib is not installed.
     """
-    figure = _figure(6.2 * len(panels), 6.9)
-    figure.suptitle(title)
+    figure, places = _side_by_side(panels, 6.2, 6.9, title)
     handles: dict[str, Any] = {}
-    row: Any = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (name, (pairs, wrong)) in zip(row, panels.items(), strict=True):
+    for axes, name, (pairs, wrong) in places:
         n_wrong = int(wrong.sum())
         for label, chosen, style in (
             (
@@ -271,10 +278,8 @@ def error_bars(panels: Mapping[str, Mapping[str, tuple[int, int]]], title: str) 
         matplotlib is not installed.
     """
     most = max(map(len, panels.values()))
-    figure = _figure(4.4 * len(panels), 1.8 + 0.3 * most)
-    figure.suptitle(title)
-    row: Any = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (name, groups) in zip(row, panels.items(), strict=True):
+    figure, places = _side_by_side(panels, 4.4, 1.8 + 0.3 * most, title)
+    for axes, name, groups in places:
         shares = [wrong / total if total else 0.0 for wrong, total in groups.values()]
         bars = axes.barh(range(len(groups)), shares, color=RED, height=0.7)
         axes.bar_label(

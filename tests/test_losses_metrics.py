@@ -213,6 +213,13 @@ def test_bad_input(backend, y, target, given_options, error, message):
         losses.mse(y, target, **given_options)
 
 
+@pytest.mark.parametrize("judge", [losses.mse, metrics.accuracy])
+def test_targets_that_hide_numbers_are_refused(judge):
+    hidden = np.ma.masked_array(ones((2, 3)), mask=np.eye(2, 3))
+    with pytest.raises(TypeError, match="target: expected a plain array, got a masked one"):
+        judge(ones((2, 3)), hidden)
+
+
 @pytest.mark.parametrize("labels", [[0, 3], [-1, 0]])
 @pytest.mark.parametrize("name", CATEGORICAL)
 def test_class_numbers_out_of_range(backend, name, labels):
