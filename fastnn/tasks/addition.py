@@ -198,7 +198,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="more equations, to count the errors on at the end (default: 20000, or a fifth of all that there are)",
     )
-    parser.add_argument("--batch-size", type=_runs.integer(1), metavar="N", help=f"({size(sizes.batch_size)})")
+    parser.add_argument(
+        "--batch-size", type=_runs.integer(1), metavar="N", help=f"equations for each update ({size(sizes.batch_size)})"
+    )
     parser.add_argument(
         "--lr",
         type=_runs.positive,
