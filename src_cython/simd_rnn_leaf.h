@@ -3,9 +3,14 @@
 #include "simd_vector.h"
 #include "simd_exp.h"
 
+/* h = phi(z). The sigmoid is that of simd_elementwise.h, relatively exact where it is small: here it is no gate. */
 INLINE vec FN(rnn_phi)(int activation, vec z)
 {
-    return activation == 0 ? v_tanh(z) : activation == 1 ? v_max(v_all(0), z) : v_sigmoid(z);
+    if (activation == 0)
+        return v_tanh_of_log2(z * (REAL)2.8853900817779268147);
+    if (activation == 1)
+        return v_max(v_all(0), z);
+    return v_sigmoid(z);
 }
 
 /* dh phi'(z) from h = phi(z) */
@@ -17,6 +22,34 @@ INLINE vec FN(rnn_phi_back)(int activation, vec dh, vec h)
         return v_from_bits(v_less(v_all(0), h) & v_bits(dh));
     return dh * h * (1 - h);
 }
+
+/* ---------------------------------------------------------------------------------------------------- element-wise */
+
+static void FN(leaf_rnn_phi)(int activation, int64_t n, void *z_)
+{
+    REAL *z = z_;
+    int64_t i;
+    for (i = 0; i + VL <= n; i += VL)
+        v_store(z + i, FN(rnn_phi)(activation, v_load(z + i)));
+    if (i < n)
+        v_store_n(z + i, FN(rnn_phi)(activation, v_load_n(z + i, (int)(n - i))), (int)(n - i));
+}
+
+static void FN(leaf_rnn_dz)(int activation, int64_t n, const void *h_, const void *dy_, const void *dh_, void *dz_)
+{
+    const REAL *h = h_, *dy = dy_, *dh = dh_;
+    REAL *dz = dz_;
+    int64_t i;
+    for (i = 0; i < n; i += VL) {
+        const int count = n - i < VL ? (int)(n - i) : VL;
+        vec sum = v_load_n(dh + i, count);
+        if (dy)
+            sum += v_load_n(dy + i, count);
+        v_store_n(dz + i, FN(rnn_phi_back)(activation, sum, v_load_n(h + i, count)), count);
+    }
+}
+
+/* -------------------------------------------------------------------------------------------------------- products */
 
 /* sum (v vectors, in registers) += sum_k a[k] b[k], k shared among ``chains`` sums against the latency of addition */
 INLINE void FN(rnn_row)(int v, int chains, int64_t K, const REAL *a, const REAL *b, vec *sum)
@@ -78,7 +111,7 @@ static void FN(leaf_rnn_run)(const leaf_t *common, int64_t steps, int64_t rows, 
 {
     const REAL *w = w_, *h = h_, *start = start_;
     REAL *z = z_;
-    int64_t s, i, n = live ? *live : rows;
+    int64_t s, n = live ? *live : rows;
     if (rows == 1 && width <= 4 * VL && !live) {
 #define ROW(v, chains) FN(rnn_run_row)(v, chains, steps, H, w, h_rows ? h : start, z, dt, activation)
         if (width == VL)
@@ -98,8 +131,7 @@ static void FN(leaf_rnn_run)(const leaf_t *common, int64_t steps, int64_t rows, 
             FN(rnn_product)(common, old, H, width, h, w, z, 1, s & 1);
         if (n > old && start)
             FN(rnn_product)(common, n - old, H, width, start + old * width, w, z + old * width, 1, s & 1);
-        for (i = 0; i < n * width; i += VL)
-            v_store(z + i, FN(rnn_phi)(activation, v_load(z + i)));
+        FN(leaf_rnn_phi)(activation, n * width, z);
         if (s + 1 < steps) {
             h = z;
             h_rows = n;
@@ -185,4 +217,6 @@ static void FN(leaf_rnn_run_back)(const leaf_t *common, int64_t steps, int64_t r
     }
 }
 
-static const rnn_leaf_t FN(rnn_leaves) = {LEVEL_NAME, FN(leaf_rnn_run), FN(leaf_rnn_run_back)};
+static const rnn_leaf_t FN(rnn_leaves) = {
+    LEVEL_NAME, FN(leaf_rnn_run), FN(leaf_rnn_run_back), FN(leaf_rnn_phi), FN(leaf_rnn_dz),
+};

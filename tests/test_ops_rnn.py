@@ -15,7 +15,7 @@ activations = pytest.mark.parametrize("activation", range(3), ids=["tanh", "relu
 
 
 @activations
-@pytest.mark.parametrize("sizes", [(1, 8, 2, 16, 1), (3, 2, 3, 2, 2)])
+@pytest.mark.parametrize("sizes", [(1, 8, 2, 16, 1), (3, 2, 3, 2, 2), (9, 3, 2, 4, 2)])
 @pytest.mark.parametrize("initial", [False, True])
 def test_gradients_without_a_bias(rng, initial, sizes, activation):
     case = recurrent_inputs(rng, "rnn", *sizes, activation=activation, bias=False, initial=initial)
@@ -32,9 +32,10 @@ def test_gradients_without_a_bias(rng, initial, sizes, activation):
 
 @activations
 @pytest.mark.parametrize("left_out", ALONE, ids="+".join)
-@pytest.mark.parametrize("options", [{}, {"lengths": [3, 0, 1, 4, 2]}, {"repeated": True}], ids=str)
-def test_gradients_left_out(rng, options, left_out, activation):
-    case = recurrent_inputs(rng, "rnn", 5, 4, 3, 3, 2, activation=activation, **options)
+@pytest.mark.parametrize("options", [{}, {"lengths": [3, 0, 1, 4, 2] * 4}, {"repeated": True}], ids=str)
+@pytest.mark.parametrize("H", [3, 8])
+def test_gradients_left_out(rng, H, options, left_out, activation):
+    case = recurrent_inputs(rng, "rnn", 20, 4, 3, H, 2, activation=activation, **options)
     full, some = run_recurrent("rnn", case), run_recurrent("rnn", case, without=left_out)
     assert some.keys() == full.keys() - set(left_out)
     for key, value in some.items():

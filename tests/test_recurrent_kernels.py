@@ -166,6 +166,26 @@ def test_a_sequence_does_not_touch_those_in_its_lane(B, form):
         assert all(np.isfinite(value).all() for value in compiled(cell, extreme).values())
 
 
+@every_dtype
+@pytest.mark.parametrize("lengths", [None, [60] + [3, 0, 2, 2] * 5], ids=["padded", "ragged"])
+def test_relu_does_not_grow_where_no_example_is(lengths, dtype):
+    """Lanes without an example see the bias alone, which w_hh here takes beyond all numbers in 60 steps."""
+    cell, case = make("rnn-relu", dtype, 20, 21, 60, 2, 1, 2, initial=False, lengths=lengths)
+    case |= {"w_hh" + suffix: np.full((1, 1), 1e6, dtype) for suffix in ("", "_r")}
+    case |= {"b" + suffix: np.full(1, 0.5, dtype) for suffix in ("", "_r")}
+    # Each direction sees one feature, and has a state after its last step alone.
+    case |= {"w_ih": np.array([[1], [0]], dtype), "w_ih_r": np.array([[0], [1]], dtype)}
+    case["x"] = np.full_like(case["x"], -1)
+    ends = np.full(21, 60) if lengths is None else case["lengths"]
+    case["x"][np.flatnonzero(ends), ends[ends > 0] - 1, 0] = 1
+    case["x"][:, 0, 1] = 1
+    check(cell, case)
+    out = compiled(cell, case)
+    assert all(np.isfinite(value).all() for value in out.values())
+    assert out["dw_ih"].any()
+    assert out["dw_ih_r"].any()
+
+
 def absent(kind):
     """What may be left out of what comes in, and of what goes out."""
     first, above = kind.first, tuple("d" + name for name in kind.outputs)
