@@ -1,19 +1,15 @@
 # The GRU on rows: one vector holds units of one example, for batches too small to fill a vector. Included by gru.pyx.
 # With lengths each step is made for the first rows alone, of the examples that reach it.
 
-cdef enum:
-    STEPS_AT_ONCE = 128  # steps whose gates are in memory at the same time when nothing is saved
-
-
 cdef int64_t saved_rows(shape_t* s) noexcept nogil:
     return s.D * s.T * s.B * 5 * up(s.H, s.VL) + 64
 
 
 cdef int64_t scratch_rows(shape_t* s) noexcept nogil:
     """Enough for either pass; every piece is rounded up to a line of the cache."""
-    cdef int64_t width = up(s.H, s.VL), chunk = min(s.T, <int64_t>STEPS_AT_ONCE), pieces = 64 * 16
-    cdef int64_t forward = (s.I + s.H + 2) * 3 * width + s.B * (chunk * 4 * width + 8 * width)
-    cdef int64_t backward = 3 * s.H * (width + s.I + 1) + s.B * (s.T * 6 * s.H + 3 * s.H + 3 * width)
+    cdef int64_t width = up(s.H, s.VL), pieces = 64 * 16
+    cdef int64_t forward = (s.I + s.H + 2) * 3 * width + s.B * (steps_ahead(s) * (3 * width + s.I) + 10 * width)
+    cdef int64_t backward = 3 * s.H * (width + s.I + 1) + s.B * (s.T * (6 * s.H + s.I) + 3 * s.H + 3 * width)
     return max(forward, backward) + order_size(s) + pieces
 
 
@@ -37,9 +33,8 @@ cdef void forward_rows(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_t*
 
 cdef void forward_rows_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* s, args_t* a, int64_t d, int64_t steps,
                                  const int64_t* order, floating* saved, floating* free) noexcept nogil:
-    cdef int64_t B = s.B, T = s.T, I = s.I, H = s.H, width = up(H, s.VL), position, t, i, taken, own, live, low = 0
-    cdef int64_t size = B * width, N = 3 * width
-    cdef int64_t chunk = T if saved != NULL else min(T, <int64_t>STEPS_AT_ONCE)
+    cdef int64_t B = s.B, T = s.T, I = s.I, H = s.H, width = up(H, s.VL), position, t, i, taken, low, live, first = 0
+    cdef int64_t size = B * width, N = 3 * width, ahead = steps_ahead(s)
     cdef bint repeated = a.t[F_X].repeated, after = a.t[F_B_HN].data != NULL
     cdef const floating* x = <floating*>a.t[F_X].data
     cdef const floating* w_ih = <floating*>a.t[F_W_IH + 4 * d].data
@@ -50,10 +45,12 @@ cdef void forward_rows_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* 
     cdef floating* once = take(&free, 3 * size)
     cdef floating* g = take(&free, 3 * size)
     cdef floating* g_bias = take(&free, N)
-    cdef floating* z = saved if saved != NULL else take(&free, chunk * 3 * size)
+    cdef floating* gathered = take(&free, ahead * B * I)
+    cdef floating* z = saved if saved != NULL else take(&free, ahead * 3 * size)
     cdef floating* q = z + T * 3 * size if saved != NULL else take(&free, size)
-    cdef floating* hs = q + T * size if saved != NULL else take(&free, chunk * size)
+    cdef floating* hs = q + T * size if saved != NULL else take(&free, 2 * size)
     cdef floating* z_t
+    cdef floating* h_new
     cdef const floating* h = h_first
     cdef bint still = a.t[F_H0].data == NULL  # h is 0, its product absent
     if width != H:
@@ -67,23 +64,15 @@ cdef void forward_rows_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* 
     if repeated:
         product(B, N, I, x, I, 1, w_ih, N, bias, once, N, False)
     for position in range(steps):
-        if position % chunk == 0:
-            # The input's part for the next steps, in one product for each example; t - low is their place.
-            taken = min(chunk, steps - position)
-            t = position if d == 0 else steps - position - taken
-            low = 0 if saved != NULL else t
-            if position > 0:
-                memcpy(h_first, h, size * sizeof(floating))
-                h = h_first
-            if not repeated:
-                for i in range(B):
-                    own = min(taken, row_steps(s, order, i, steps) - t)
-                    if own > 0:
-                        product(own, N, I, x + (example_of(order, i) * T + t) * I, I, 1, w_ih, N, bias,
-                                z + ((t - low) * B + i) * N, B * N, False)
-        t = (position if d == 0 else steps - 1 - position) - low
-        live = live_rows(s, order, t + low)
-        z_t = z + t * 3 * size
+        t = position if d == 0 else steps - 1 - position
+        live = live_rows(s, order, t)
+        if position % ahead == 0 and not repeated:
+            taken = min(ahead, steps - position)
+            low = t if d == 0 else t - taken + 1
+            first = 0 if saved != NULL else low
+            project_rows(s, order, x, steps, low, taken, w_ih, N, bias, z + (low - first) * 3 * size, N, gathered)
+        z_t = z + ((t - first) * 3 * size if not repeated or saved != NULL else 0)
+        h_new = hs + (t if saved != NULL else position % 2) * size
         if saved != NULL:
             q = z + T * 3 * size + t * size
         if repeated:
@@ -92,7 +81,7 @@ cdef void forward_rows_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* 
         if after:
             # Without a state the product has no terms, and g is its bias.
             to_and_fro(L, live, N, 0 if still else H, h, width, w_hh, N, g_bias, g, N, False, position & 1)
-            G.after(live, width, z_t, g, h, q if saved != NULL else NULL, hs + t * size)
+            G.after(live, width, z_t, g, h, q if saved != NULL else NULL, h_new)
         else:
             if not still:
                 to_and_fro(L, live, 2 * width, H, h, width, w_hh, N, <floating*>NULL, z_t, N, True, position & 1)
@@ -100,16 +89,16 @@ cdef void forward_rows_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* 
             if not still:
                 to_and_fro(L, live, width, H, q, width, w_hh + 2 * width, N, <floating*>NULL, z_t + 2 * width, N, True,
                            position & 1)
-            G.before_n(live, width, z_t, h, hs + t * size)
+            G.before_n(live, width, z_t, h, h_new)
         still = False
         if live < B:
-            memcpy(hs + t * size + live * width, h + live * width, (B - live) * width * sizeof(floating))
+            memcpy(h_new + live * width, h + live * width, (B - live) * width * sizeof(floating))
             if saved != NULL and not after:
                 memset(q + live * width, 0, (B - live) * width * sizeof(floating))  # their gradient is 0, not absent
-        h = hs + t * size
+        h = h_new
         if y != NULL:
             for i in range(live):
-                memcpy(y + ((example_of(order, i) * T + t + low) * s.D + d) * H, h + i * width, H * sizeof(floating))
+                memcpy(y + ((example_of(order, i) * T + t) * s.D + d) * H, h + i * width, H * sizeof(floating))
     rows_out(s, order, h, d, width, <floating*>a.t[F_H_N].data)
 
 
@@ -181,7 +170,7 @@ cdef void backward_rows_direction(const leaf_t* L, const gru_leaf_t* G, shape_t*
         rows_dx(L, s, a, d, steps, order, d_in, d_sum, for_x)
     if a.t[B_DW_IH].data == NULL:
         return
-    rows_input_gradients(L, s, a, d, steps, order, d_in, d_sum)
+    rows_input_gradients(L, s, a, d, steps, order, d_in, d_sum, take(&free, T * B * I))
     # Where the reset gate comes before the product, the columns of n have met q, not h.
     rows_state_gradients(s, a, d, steps, order, N if after else 2 * H, h_first, hs, d_hidden)
     if after:

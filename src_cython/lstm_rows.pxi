@@ -9,8 +9,6 @@ cdef enum:
     PADDING_PAYS = 4  # steps of all examples from which on a copy of the weights, each gate padded, is worth it
     WIDE_PADDING_PAYS = 20  # the same of more than two vectors of units
     SMALL_STRETCH = 32  # steps that are taken at once where each makes the input's part of the next one
-    TOGETHER = 8  # examples from which on the input's part of z is made step by step, for all of them together
-    AHEAD = 32768  # elements of z made ahead of their steps where there are fewer; more would push the weights aside
 
 
 cdef inline bint whole_step(shape_t* s) noexcept nogil:
@@ -34,16 +32,14 @@ cdef inline int64_t gate_stride(shape_t* s) noexcept nogil:
     return up(s.H, s.VL) if whole_step(s) else s.H
 
 
-cdef inline int64_t steps_ahead(shape_t* s) noexcept nogil:
-    """Steps whose input's part of z is made at once."""
-    if s.B >= TOGETHER:
-        return 1
-    return min(max(s.T, <int64_t>1), max(<int64_t>8, AHEAD // max(s.B * 4 * s.H, <int64_t>1)))
+cdef inline int64_t z_row(shape_t* s) noexcept nogil:
+    """From one example's gates to the next one's."""
+    return off_the_page(4 * gate_stride(s))
 
 
 cdef inline int64_t saved_direction(shape_t* s) noexcept nogil:
-    """Elements that a direction saves: gates (T, B, 4, stride), then cells and states (T, B, width)."""
-    return up(s.T * s.B * 4 * gate_stride(s), 16) + s.T * s.B * 2 * up(s.H, s.VL)
+    """Elements that a direction saves: gates (T, B, z_row), then cells and states (T, B, width)."""
+    return up(s.T * s.B * z_row(s), 16) + s.T * s.B * 2 * up(s.H, s.VL)
 
 
 cdef int64_t saved_rows(shape_t* s) noexcept nogil:
@@ -53,8 +49,8 @@ cdef int64_t saved_rows(shape_t* s) noexcept nogil:
 cdef int64_t scratch_rows(shape_t* s) noexcept nogil:
     """Enough for either pass; every piece is rounded up to a line of the cache."""
     cdef int64_t width = up(s.H, s.VL), pieces = 64 * 16
-    cdef int64_t forward = s.B * (6 * width + 4 * width * (1 + steps_ahead(s)) + s.I)
-    cdef int64_t backward = 4 * s.H * (width + s.I) + s.B * (s.T * 4 * s.H + 4 * s.H + 4 * width)
+    cdef int64_t forward = s.B * (10 * width + steps_ahead(s) * (z_row(s) + s.I))
+    cdef int64_t backward = 4 * s.H * (width + s.I) + s.B * (s.T * (4 * s.H + s.I) + 4 * s.H + 4 * width)
     if whole_step(s):
         forward = s.B * 2 * width + (s.I + s.H + 1 + s.B * (1 + 2 * stretch_steps(s))) * 4 * width
         forward += s.B * 4 * width * stretch_steps(s)
@@ -231,8 +227,8 @@ cdef void forward_whole_direction(const leaf_t* L, shape_t* s, args_t* a, int64_
 
 cdef void forward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t steps,
                                  const int64_t* order, floating* saved, floating* free) noexcept nogil:
-    cdef int64_t B = s.B, T = s.T, I = s.I, H = s.H, width = up(H, s.VL), N = 4 * H, size = B * width
-    cdef int64_t position, t, i, taken, own, low, live, first = 0, ahead = steps_ahead(s)
+    cdef int64_t B = s.B, T = s.T, I = s.I, H = s.H, width = up(H, s.VL), N = 4 * H, size = B * width, row = z_row(s)
+    cdef int64_t position, t, i, taken, low, live, first = 0, ahead = steps_ahead(s)
     cdef int64_t slots = T if saved != NULL else 2
     cdef bint repeated = a.t[F_X].repeated
     cdef const floating* x = <floating*>a.t[F_X].data
@@ -243,9 +239,9 @@ cdef void forward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t
     cdef floating* h_first = take(&free, size)
     cdef floating* c_first = take(&free, size)
     cdef floating* once = take(&free, B * N)
-    cdef floating* gathered = take(&free, B * I)
-    cdef floating* z = saved if saved != NULL else take(&free, ahead * B * N)
-    cdef floating* cs = saved + up(T * B * N, 16) if saved != NULL else take(&free, slots * size)
+    cdef floating* gathered = take(&free, ahead * B * I)
+    cdef floating* z = saved if saved != NULL else take(&free, ahead * B * row)
+    cdef floating* cs = saved + up(T * B * row, 16) if saved != NULL else take(&free, slots * size)
     cdef floating* hs = cs + slots * size if saved != NULL else take(&free, slots * size)
     cdef floating* z_t
     cdef floating* h_new
@@ -266,27 +262,15 @@ cdef void forward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t
             taken = min(ahead, steps - position)
             low = t if d == 0 else t - taken + 1
             first = 0 if saved != NULL else low
-            if B >= TOGETHER and order != NULL:
-                for i in range(live):
-                    memcpy(gathered + i * I, x + (order[i] * T + t) * I, I * sizeof(floating))
-                product(live, N, I, gathered, I, 1, w_ih, N, bias, z + (t - first) * B * N, N, False)
-            elif B >= TOGETHER:
-                product(B, N, I, x + t * I, T * I, 1, w_ih, N, bias, z + (t - first) * B * N, N, False)
-            else:
-                for i in range(B):
-                    own = min(taken, row_steps(s, order, i, steps) - low)
-                    if own > 0:
-                        product(own, N, I, x + (example_of(order, i) * T + low) * I, I, 1, w_ih, N, bias,
-                                z + ((low - first) * B + i) * N, B * N, False)
-        z_t = z + ((t - first) * B * N if not repeated or saved != NULL else 0)
-        if repeated and order == NULL:
-            memcpy(z_t, once, B * N * sizeof(floating))
-        elif repeated:
+            project_rows(s, order, x, steps, low, taken, w_ih, N, bias, z + (low - first) * B * row, row,
+                         gathered)
+        z_t = z + ((t - first) * B * row if not repeated or saved != NULL else 0)
+        if repeated:
             for i in range(live):
-                memcpy(z_t + i * N, once + order[i] * N, N * sizeof(floating))
+                memcpy(z_t + i * row, once + example_of(order, i) * N, N * sizeof(floating))
         if not still:
-            recur(L, live, N, H, h, width, w_hh, z_t, N, position & 1)
-        L.lstm_rows(live, H, H, width, saved != NULL, z_t, c, c_new, h_new)
+            recur(L, live, N, H, h, width, w_hh, z_t, row, position & 1)
+        L.lstm_rows(live, H, width, saved != NULL, z_t, row, c, c_new, h_new)
         if live < B:
             memcpy(h_new + live * width, h + live * width, (B - live) * width * sizeof(floating))
             memcpy(c_new + live * width, c + live * width, (B - live) * width * sizeof(floating))
@@ -314,11 +298,11 @@ cdef void backward_rows(const leaf_t* L, shape_t* s, args_t* a, floating* _) noe
 cdef void backward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t steps,
                                   const int64_t* order, const floating* gates, floating* free) noexcept nogil:
     cdef int64_t B = s.B, T = s.T, I = s.I, H = s.H, width = up(H, s.VL), position, t, before, i, size = B * width
-    cdef int64_t stride = gate_stride(s), live
+    cdef int64_t stride = gate_stride(s), row = z_row(s), live
     cdef bint want_dx = a.t[B_DX].data != NULL, summed = want_dx and a.t[B_DX].n[1] != T
     cdef bint want_sum = summed or a.t[B_X].repeated, has_dy = a.t[B_DY].data != NULL
     cdef const floating* dy = NULL
-    cdef const floating* cs = gates + up(T * B * 4 * stride, 16)
+    cdef const floating* cs = gates + up(T * B * row, 16)
     cdef const floating* hs = cs + T * size
     cdef const floating* c_prev
     cdef floating* for_h = take(&free, 4 * H * width)
@@ -346,7 +330,7 @@ cdef void backward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_
         for i in range(live):
             if has_dy:
                 dy = <floating*>a.t[B_DY].data + ((example_of(order, i) * T + t) * s.D + d) * H
-            L.lstm_rows_dz(H, stride, gates + (t * B + i) * 4 * stride, c_prev + i * width,
+            L.lstm_rows_dz(H, stride, gates + (t * B + i) * row, c_prev + i * width,
                            hs + t * size + i * width, dy, dh + i * width, dc + i * width, dz + (t * B + i) * 4 * H)
         memset(dz + (t * B + live) * 4 * H, 0, (B - live) * 4 * H * sizeof(floating))
         if position > 0 or a.t[B_DH0].data != NULL:
@@ -359,5 +343,5 @@ cdef void backward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_
     if want_dx:
         rows_dx(L, s, a, d, steps, order, dz, dz_sum, for_x)
     if a.t[B_DW_IH].data != NULL:
-        rows_input_gradients(L, s, a, d, steps, order, dz, dz_sum)
+        rows_input_gradients(L, s, a, d, steps, order, dz, dz_sum, take(&free, T * B * I))
         rows_state_gradients(s, a, d, steps, order, 4 * H, h_first, hs, dz)

@@ -49,6 +49,66 @@ cdef void recur(const leaf_t* L, int64_t m, int64_t n, int64_t k, const floating
     to_and_fro(L, m, n, k, a, a_row, b, n, <floating*>NULL, c, ldc, True, back)
 
 
+cdef inline int64_t off_the_page(int64_t n) noexcept nogil:
+    """The distance of rows of n elements: rows 2 KiB apart, or a multiple of it, would push each other out of the first
+    cache."""
+    return n + (16 if n % 512 == 0 else 0)
+
+
+cdef enum:
+    STRETCH_ROWS = 32  # rows of the input's part that are made at once, of several steps
+    STEP_ROWS = 16  # rows of one step from which on it is made alone
+
+
+cdef inline int64_t steps_ahead(shape_t* s) noexcept nogil:
+    """Steps whose input's part is made at once: as few stretches, all but equal, as keep to STRETCH_ROWS."""
+    cdef int64_t most = STRETCH_ROWS // max(s.B, <int64_t>1), stretches
+    if s.B >= STEP_ROWS or s.T <= 1:
+        return 1
+    stretches = (s.T + most - 1) // most
+    return (s.T + stretches - 1) // stretches
+
+
+cdef void gather_rows(shape_t* s, const int64_t* order, const floating* x, int64_t low, int64_t taken, int64_t live,
+                      floating* out) noexcept nogil:
+    """The first ``live`` examples' steps low, low + 1, ... of x (B, T, I) as (taken, live, I)."""
+    cdef int64_t i, k
+    cdef const floating* row
+    for i in range(live):
+        row = x + (example_of(order, i) * s.T + low) * s.I
+        for k in range(taken):
+            memcpy(out + (k * live + i) * s.I, row + k * s.I, s.I * sizeof(floating))
+
+
+cdef void project_rows(shape_t* s, const int64_t* order, const floating* x, int64_t steps, int64_t low, int64_t taken,
+                       const floating* w_ih, int64_t N, const floating* bias, floating* z, int64_t row,
+                       floating* gathered) noexcept nogil:
+    """z (taken, B, row), the input's part of the steps low, low + 1, ..., of the examples that reach them.
+
+    One product for all rows reads the weights once. Where some sequences have ended by then, one for each step or for
+    each example, whichever has more rows. ``gathered`` holds taken B I elements.
+    """
+    cdef int64_t B = s.B, I = s.I, i, k, own, live
+    if B == 1:
+        product(taken, N, I, x + low * I, I, 1, w_ih, N, bias, z, row, False)
+    elif taken == 1 and order == NULL:
+        product(B, N, I, x + low * I, s.T * I, 1, w_ih, N, bias, z, row, False)
+    elif live_rows(s, order, low + taken - 1) == B:
+        gather_rows(s, order, x, low, taken, B, gathered)
+        product(taken * B, N, I, gathered, I, 1, w_ih, N, bias, z, row, False)
+    elif B >= taken:
+        for k in range(taken):
+            live = live_rows(s, order, low + k)
+            gather_rows(s, order, x, low + k, 1, live, gathered)
+            product(live, N, I, gathered, I, 1, w_ih, N, bias, z + k * B * row, row, False)
+    else:
+        for i in range(B):
+            own = min(taken, row_steps(s, order, i, steps) - low)
+            if own > 0:
+                product(own, N, I, x + (example_of(order, i) * s.T + low) * I, I, 1, w_ih, N, bias, z + i * row, B * row,
+                        False)
+
+
 # --------------------------------------------------------------------------------------- backward, all steps together
 #
 # dz (T, B, GATES H) is dense, and 0 past the sequences' ends; of a repeated x, or where dx is summed over time, dz_sum
@@ -57,12 +117,16 @@ cdef void recur(const leaf_t* L, int64_t m, int64_t n, int64_t k, const floating
 cdef void rows_dx(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t steps, const int64_t* order,
                   const floating* dz, const floating* dz_sum, floating* for_x) noexcept nogil:
     """dx, written by the first direction and added to by the second; ``for_x`` holds GATES H I elements."""
-    cdef int64_t B = s.B, T = s.T, I = s.I, N = GATES * s.H, i, own
+    cdef int64_t B = s.B, T = s.T, I = s.I, N = GATES * s.H, i, t, own
     cdef floating* dx = <floating*>a.t[B_DX].data
     cdef floating* target
     L.transpose(a.t[B_W_IH + (B_W_IH_R - B_W_IH) * d].data, N, I, N, for_x, I)
     if a.t[B_DX].n[1] != T:
         product(B, I, N, dz_sum, N, 1, for_x, I, <floating*>NULL, dx, I, d > 0)
+        return
+    if order == NULL and B > T:
+        for t in range(T):
+            product(B, I, N, dz + t * B * N, N, 1, for_x, I, <floating*>NULL, dx + t * I, T * I, d > 0)
         return
     for i in range(B):
         own, target = row_steps(s, order, i, steps), dx + example_of(order, i) * T * I
@@ -72,8 +136,8 @@ cdef void rows_dx(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t ste
 
 
 cdef void rows_input_gradients(const leaf_t* L, shape_t* s, args_t* a, int64_t d, int64_t steps, const int64_t* order,
-                               const floating* dz, const floating* dz_sum) noexcept nogil:
-    """The gradients of one direction's w_ih and, unless NULL, b."""
+                               const floating* dz, const floating* dz_sum, floating* gathered) noexcept nogil:
+    """The gradients of one direction's w_ih and, unless NULL, b; ``gathered`` holds T B I elements."""
     cdef int64_t B = s.B, T = s.T, I = s.I, N = GATES * s.H, i
     cdef const floating* x = <floating*>a.t[B_X].data
     cdef floating* dw = <floating*>a.t[B_DW_IH + (B_DW_IH_R - B_DW_IH) * d].data
@@ -85,6 +149,11 @@ cdef void rows_input_gradients(const leaf_t* L, shape_t* s, args_t* a, int64_t d
             memset(dw, 0, N * I * sizeof(floating))
     elif a.t[B_X].repeated:
         product(I, N, B, x, 1, I, dz_sum, N, <floating*>NULL, dw, N, add)
+    elif order == NULL:
+        if B > 1:
+            gather_rows(s, order, x, 0, steps, B, gathered)
+            x = gathered
+        product(I, N, steps * B, x, 1, I, dz, N, <floating*>NULL, dw, N, add)
     else:
         for i in range(B):
             product(I, N, row_steps(s, order, i, steps), x + example_of(order, i) * T * I, 1, I, dz + i * N, B * N,

@@ -78,7 +78,7 @@ typedef struct leaf_t {
     void (*lstm_dz)(int64_t vectors, int64_t H, const void *gates, const void *c_prev, const void *h, const void *dh,
                     const void *dy, void *dc, void *dz);
     /* The LSTM on rows, simd_rows.h. */
-    void (*lstm_rows)(int64_t rows, int64_t H, int64_t stride, int64_t width, int keep, void *z, const void *c_prev,
+    void (*lstm_rows)(int64_t rows, int64_t H, int64_t width, int keep, void *z, int64_t z_row, const void *c_prev,
                       void *c, void *h);
     int64_t ROW_UNITS;  /* units of the largest cell that lstm_row_steps takes */
     int64_t AHEAD_ROWS;

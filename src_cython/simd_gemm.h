@@ -27,17 +27,18 @@ static void FN(leaf_transpose)(const void *a_, int64_t lda, int64_t rows, int64_
         }
 }
 
-/* Of few rows C is taken in wide tiles: more sums that wait for nothing, and more of B from the same page. Up to
- * TILE_ROWS + 1 rows fit beside three vectors of B where there are 32 registers. */
+/* Most of C is taken in tiles of few rows, which have functions of their own: what begins and ends a tile costs a
+ * twentieth of the product in the large ones of gemm_stripe, and a fiftieth here. Two terms a turn make tiles of two and
+ * three rows a quarter faster where there are registers for them. */
 #if LEVEL_ID == 2
 #define WIDEST 8
-#define MOST_ROWS (TILE_ROWS + 1)
+#define EACH_TERM UNROLL_TWICE
 #elif LEVEL_ID == 1
 #define WIDEST 6
-#define MOST_ROWS TILE_ROWS
+#define EACH_TERM
 #else
 #define WIDEST TILE_VECTORS
-#define MOST_ROWS TILE_ROWS
+#define EACH_TERM
 #endif
 
 /* A tile of m rows by v vectors of C stays in registers while k runs; ``tail`` lanes of the last vector exist. m and
@@ -45,7 +46,7 @@ static void FN(leaf_transpose)(const void *a_, int64_t lda, int64_t rows, int64_
 INLINE void FN(gemm_tile)(int m, int v, int tail, int64_t K, const REAL *a, int64_t a_row, int64_t a_col,
                           const REAL *b, int64_t ldb, const REAL *bias, REAL *c, int64_t ldc, int accumulate)
 {
-    vec sum[MOST_ROWS][WIDEST], beta;
+    vec sum[TILE_ROWS][WIDEST], beta;
     int i, j;
     int64_t k;
     UNROLL for (j = 0; j < v; j++) {
@@ -54,7 +55,7 @@ INLINE void FN(gemm_tile)(int m, int v, int tail, int64_t K, const REAL *a, int6
         UNROLL for (i = 0; i < m; i++)
             sum[i][j] = accumulate ? v_load_n(c + i * ldc + j * VL, n) + beta : beta;
     }
-    for (k = 0; k < K; k++) {
+    EACH_TERM for (k = 0; k < K; k++) {
         vec row[WIDEST];
         UNROLL for (j = 0; j < v; j++)
             row[j] = j == v - 1 && tail < VL ? v_load_n(b + k * ldb + j * VL, tail) : v_load(b + k * ldb + j * VL);
@@ -73,38 +74,26 @@ INLINE void FN(gemm_tile)(int m, int v, int tail, int64_t K, const REAL *a, int6
         }
 }
 
-/* A tile of whole vectors as a function of its own, of which the compiler makes one copy. */
-#define TILE(m, v)                                                                                                 \
-    static NOINLINE void FN(gemm_tile_##m##x##v)(int64_t K, const REAL *a, int64_t a_row, int64_t a_col,           \
+/* The same as a function of its own, of which the compiler makes one copy. */
+#define TILE(m, v, tails)                                                                                          \
+    static NOINLINE void FN(gemm_tile_##m##x##v)(int tail, int64_t K, const REAL *a, int64_t a_row, int64_t a_col, \
                                                  const REAL *b, int64_t ldb, const REAL *bias, REAL *c,            \
                                                  int64_t ldc, int accumulate)                                      \
     {                                                                                                              \
-        FN(gemm_tile)(m, v, VL, K, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate);                             \
+        if (tails && tail < VL)                                                                                    \
+            FN(gemm_tile)(m, v, tail, K, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate);                       \
+        else                                                                                                       \
+            FN(gemm_tile)(m, v, VL, K, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate);                         \
     }
-#if LEVEL_ID == 2
-TILE(2, 8)
-TILE(3, 8)
-TILE(4, 4)
-TILE(5, 4)
-TILE(6, 4)
-TILE(7, 3)
-TILE(9, 3)
-#elif LEVEL_ID == 1
-TILE(2, 6)
-TILE(3, 4)
-#endif
-#undef TILE
+#define TAKE(rows, v, tail)                                                                                        \
+    FN(gemm_tile_##rows##x##v)(tail, K, a + i * a_row, a_row, a_col, b + j, ldb, bias ? bias + j : NULL,           \
+                               c + i * ldc + j, ldc, accumulate)
 
-/* All rows of a stripe of v vectors. */
+/* All rows of a stripe of one or two vectors, or of up to TILE_VECTORS. */
 INLINE void FN(gemm_stripe)(int v, int tail, int64_t m, int64_t K, const REAL *a, int64_t a_row, int64_t a_col,
                             const REAL *b, int64_t ldb, const REAL *bias, REAL *c, int64_t ldc, int accumulate)
 {
     int64_t i = 0;
-#if LEVEL_ID == 2
-    if (v == TILE_VECTORS && tail == VL && K >= 32 && m % TILE_ROWS <= m / TILE_ROWS) /* then no row is left over */
-        for (; i < m % TILE_ROWS * MOST_ROWS; i += MOST_ROWS)
-            FN(gemm_tile_9x3)(K, a + i * a_row, a_row, a_col, b, ldb, bias, c + i * ldc, ldc, accumulate);
-#endif
     for (; i + TILE_ROWS <= m; i += TILE_ROWS)
         FN(gemm_tile)(TILE_ROWS, v, tail, K, a + i * a_row, a_row, a_col, b, ldb, bias, c + i * ldc, ldc, accumulate);
 #if TILE_ROWS > 4
@@ -124,6 +113,45 @@ INLINE void FN(gemm_stripe)(int v, int tail, int64_t m, int64_t K, const REAL *a
     if (i < m)
         FN(gemm_tile)(1, v, tail, K, a + i * a_row, a_row, a_col, b, ldb, bias, c + i * ldc, ldc, accumulate);
 }
+
+#if LEVEL_ID == 2
+TILE(2, 8, 0)
+TILE(3, 8, 0)
+
+/* All rows, at least two, of the stripe of v vectors at column j. Of more than five rows as few tiles as have up to four
+ * each, with three rather than two. */
+#define STRIPE(v)                                                                                                  \
+    TILE(2, v, 1)                                                                                                  \
+    TILE(3, v, 1)                                                                                                  \
+    TILE(4, v, 1)                                                                                                  \
+    TILE(5, v, 1)                                                                                                  \
+    static void FN(gemm_stripe_##v)(int tail, int64_t j, int64_t m, int64_t K, const REAL *a, int64_t a_row,       \
+                                    int64_t a_col, const REAL *b, int64_t ldb, const REAL *bias, REAL *c,          \
+                                    int64_t ldc, int accumulate)                                                   \
+    {                                                                                                              \
+        int64_t i, rows;                                                                                           \
+        for (i = 0; i < m; i += rows) {                                                                            \
+            const int64_t left = m - i, tiles = (left + 3) / 4;                                                    \
+            rows = left <= 5 ? left : (left + tiles - 1) / tiles;                                                  \
+            if (rows == 4)                                                                                         \
+                TAKE(4, v, tail);                                                                                  \
+            else if (rows == 3)                                                                                    \
+                TAKE(3, v, tail);                                                                                  \
+            else if (rows == 2)                                                                                    \
+                TAKE(2, v, tail);                                                                                  \
+            else                                                                                                   \
+                TAKE(5, v, tail);                                                                                  \
+        }                                                                                                          \
+    }
+STRIPE(3)
+STRIPE(4)
+STRIPE(5)
+#undef STRIPE
+#elif LEVEL_ID == 1
+TILE(2, 6, 0)
+TILE(3, 4, 0)
+#endif
+#undef TILE
 
 /* One row: c (v vectors) = sum_k a[k * a_col] b[k]. Few vectors share k among ``chains`` sums, so that the latency of
  * an addition does not set the pace. */
@@ -199,99 +227,84 @@ static void FN(gemm_row)(int64_t n, int64_t K, const REAL *a, int64_t a_col, con
     }
 }
 
-#if LEVEL_ID > 0
-/* Vectors of a wide tile of so many rows. */
-#if LEVEL_ID == 2
-static const int FN(wide)[TILE_ROWS] = {0, 0, 8, 8, 4, 4, 4, 3};
-#else
-static const int FN(wide)[TILE_ROWS] = {0, 0, 6, 4};
-#endif
-
-/* Of few rows the columns that fill wide tiles. Return how many. */
-static NOINLINE int64_t FN(gemm_wide)(int64_t m, int64_t n, int64_t k, const REAL *a, int64_t a_row, int64_t a_col,
-                                      const REAL *b, int64_t ldb, const REAL *bias, REAL *c, int64_t ldc,
-                                      int accumulate)
-{
-    int64_t j = 0;
-#define WIDE(rows, v)                                                                                              \
-    case rows:                                                                                                     \
-        for (; j + v * VL <= n; j += v * VL)                                                                       \
-            FN(gemm_tile_##rows##x##v)(k, a, a_row, a_col, b + j, ldb, bias ? bias + j : NULL, c + j, ldc,         \
-                                       accumulate);                                                                \
-        break
-    switch (m) {
-#if LEVEL_ID == 2
-        WIDE(2, 8);
-        WIDE(3, 8);
-        WIDE(4, 4);
-        WIDE(5, 4);
-        WIDE(6, 4);
-        WIDE(7, 3);
-#else
-        WIDE(2, 6);
-        WIDE(3, 4);
-#endif
-    }
-#undef WIDE
-    return j;
-}
-#endif
-
 /* All of C, stripe by stripe. */
-static NOINLINE void FN(gemm_stripes)(int64_t m, int64_t n, int64_t k, const REAL *a, int64_t a_row, int64_t a_col,
+static NOINLINE void FN(gemm_stripes)(int64_t m, int64_t n, int64_t K, const REAL *a, int64_t a_row, int64_t a_col,
                                       const REAL *b, int64_t ldb, const REAL *bias, REAL *c, int64_t ldc,
                                       int accumulate)
 {
     int64_t j = 0;
-    for (; j + TILE_VECTORS * VL <= n; j += TILE_VECTORS * VL)
-        FN(gemm_stripe)(TILE_VECTORS, VL, m, k, a, a_row, a_col, b + j, ldb, bias ? bias + j : NULL, c + j, ldc,
-                        accumulate);
-#if TILE_VECTORS > 2
-    if (n - j > 2 * VL) {
-        FN(gemm_stripe)(3, (int)(n - j) - 2 * VL, m, k, a, a_row, a_col, b + j, ldb, bias ? bias + j : NULL, c + j,
-                        ldc, accumulate);
-        j = n;
-    }
+#define STRIPE(v, tail) \
+    FN(gemm_stripe)(v, tail, m, K, a, a_row, a_col, b + j, ldb, bias ? bias + j : NULL, c + j, ldc, accumulate)
+#if LEVEL_ID > 0
+    /* Of few rows C is taken in wide tiles: more sums that wait for nothing, and more of B from the same page. */
+    const int64_t i = 0;
+#define ALONG(rows, v)                    \
+    for (; j + (v) * VL <= n; j += (v) * VL) \
+    TAKE(rows, v, VL)
+#if LEVEL_ID == 2
+    if (m == 2)
+        ALONG(2, 8);
+    else if (m == 3)
+        ALONG(3, 8);
+#else
+    if (m == 2)
+        ALONG(2, 6);
+    else if (m == 3)
+        ALONG(3, 4);
 #endif
-    if (n - j > VL) {
-        FN(gemm_stripe)(2, (int)(n - j) - VL, m, k, a, a_row, a_col, b + j, ldb, bias ? bias + j : NULL, c + j, ldc,
-                        accumulate);
-        j = n;
+#undef ALONG
+#endif
+#if LEVEL_ID == 2
+    while (j < n) {
+        /* A single vector has few sums; it goes with four others, and two go with four as three and three. */
+        const int64_t left = (n - j + VL - 1) / VL, v = left <= 5 ? left : left == 6 ? 3 : 4;
+        const int tail = v == left ? (int)(n - j - (v - 1) * VL) : VL;
+#define WIDE(v) FN(gemm_stripe_##v)(tail, j, m, K, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate)
+        if (v == 4)
+            WIDE(4);
+        else if (v == 3)
+            WIDE(3);
+        else if (v == 5)
+            WIDE(5);
+        else if (v == 2)
+            STRIPE(2, tail);
+        else
+            STRIPE(1, tail);
+#undef WIDE
+        j += v * VL;
     }
-    if (n > j)
-        FN(gemm_stripe)(1, (int)(n - j), m, k, a, a_row, a_col, b + j, ldb, bias ? bias + j : NULL, c + j, ldc,
-                        accumulate);
+#else
+    for (; j + TILE_VECTORS * VL <= n; j += TILE_VECTORS * VL)
+        STRIPE(TILE_VECTORS, VL);
+#if TILE_VECTORS > 2
+    if (n - j > 2 * VL)
+        STRIPE(3, (int)(n - j) - 2 * VL);
+    else
+#endif
+        if (n - j > VL)
+        STRIPE(2, (int)(n - j) - VL);
+    else if (n > j)
+        STRIPE(1, (int)(n - j));
+#endif
+#undef STRIPE
 }
+
+#define LONG_SUM 512 /* terms at once of longer sums: the rows of B in a stripe stay in the second cache */
 
 static void FN(leaf_gemm)(int64_t m, int64_t n, int64_t k, const void *a_, int64_t a_row, int64_t a_col,
-                          const void *b_, int64_t ldb, const void *bias_, void *c_, int64_t ldc, int accumulate)
+                          const void *b_, int64_t ldb, const void *bias, void *c, int64_t ldc, int accumulate)
 {
-    const REAL *a = a_, *b = b_, *bias = bias_;
-    REAL *c = c_;
-    int64_t done;
+    const REAL *a = a_, *b = b_;
     if (m == 1) {
         FN(gemm_row)(n, k, a, a_col, b, ldb, bias, c, accumulate);
         return;
     }
-#if LEVEL_ID == 2
-    if (m > MOST_ROWS && m < 2 * TILE_ROWS - 1 && k >= 32) { /* a tile of 8 would leave few, which read B as often */
-        done = (m + 1) / 2;
-        FN(leaf_gemm)(done, n, k, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate);
-        FN(leaf_gemm)(m - done, n, k, a + done * a_row, a_row, a_col, b, ldb, bias, c + done * ldc, ldc, accumulate);
-        return;
-    }
-#endif
-#if LEVEL_ID > 0
-    if (m < TILE_ROWS && n >= FN(wide)[m] * VL) {
-        done = FN(gemm_wide)(m, n, k, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate);
-        n -= done;
-        b += done;
-        c += done;
-        bias = bias ? bias + done : NULL;
-    }
-#endif
+    for (; k >= 2 * LONG_SUM; k -= LONG_SUM, a += LONG_SUM * a_col, b += LONG_SUM * ldb, bias = NULL, accumulate = 1)
+        FN(gemm_stripes)(m, n, LONG_SUM, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate);
     FN(gemm_stripes)(m, n, k, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate);
 }
 
+#undef LONG_SUM
+#undef TAKE
 #undef WIDEST
-#undef MOST_ROWS
+#undef EACH_TERM

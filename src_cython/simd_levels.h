@@ -57,10 +57,12 @@
 #define INLINE static inline __attribute__((always_inline, unused))
 #define NOINLINE __attribute__((noinline, unused))
 #define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL_TWICE _Pragma("GCC unroll 2")
 #else
 #define INLINE static __inline
 #define NOINLINE
 #define UNROLL
+#define UNROLL_TWICE
 #endif
 
 #if defined(__GNUC__) && defined(__x86_64__)

@@ -1,7 +1,7 @@
 /* Leaves of the LSTM on rows: vectors over the units of one example. Included by simd_leaf.h.
  *
  * States are padded to ``width``, a multiple of VL: what stands in the padding is never used. Of a step's numbers z the
- * four gates lie ``stride`` apart, H or width. The gradients dz (4, H) are dense.
+ * four gates lie H apart, or ``stride``, H or width. The gradients dz (4, H) are dense.
  */
 
 #define LOG2_E (REAL)1.4426950408889634074
@@ -15,18 +15,18 @@ INLINE void FN(row_scaled)(vec *i, vec *f, vec *g, vec *o)
     *o *= -LOG2_E;
 }
 
-/* z (rows, 4, stride) becomes, with ``keep``, the gates after their activations, and is undefined without; c and h
- * (rows, width) are the new states. Units are taken from the last on: where stride is H, a vector's lanes past the
- * gate's end are the next gate's first, and those may only change later. Then tanh(c), for all units: it has to wait
- * for the gates. */
-static void FN(leaf_lstm_rows)(int64_t rows, int64_t H, int64_t stride, int64_t width, int keep, void *z_,
+/* z (rows, 4, H), rows ``z_row`` apart, becomes, with ``keep``, the gates after their activations, and is undefined
+ * without; c and h (rows, width) are the new states. Units are taken from the last on: a vector's lanes past the gate's
+ * end are the next gate's first, and those may only change later. Then tanh(c), for all units: it has to wait for the
+ * gates. */
+static void FN(leaf_lstm_rows)(int64_t rows, int64_t H, int64_t width, int keep, void *z_, int64_t z_row,
                                const void *c_prev_, void *c_, void *h_)
 {
     const REAL *c_prev = c_prev_;
     REAL *z = z_, *c = c_, *h = h_;
     int64_t r, u;
-    for (r = 0; r < rows; r++, z += 4 * stride, c_prev += width, c += width, h += width) {
-        REAL *zf = z + stride, *zg = zf + stride, *zo = zg + stride;
+    for (r = 0; r < rows; r++, z += z_row, c_prev += width, c += width, h += width) {
+        REAL *zf = z + H, *zg = zf + H, *zo = zg + H;
         for (u = width - VL; u >= 0; u -= VL) {
             const int n = H - u < VL ? (int)(H - u) : VL;
             vec i = v_load(z + u), f = v_load(zf + u), g = v_load(zg + u), o = v_load_n(zo + u, n);

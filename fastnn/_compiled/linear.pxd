@@ -26,7 +26,7 @@ cdef inline bint blas_pays(int64_t m, int64_t n, int64_t k, int itemsize, bint t
     cdef double work = <double>m * n * k, limit
     if work < 2048 or max(m, n, k) > 0x7fffffff:   # a call of the BLAS costs 20 ns to 1 us; sizes it may not hold
         return False
-    limit = (1e8 if width == 64 else 6e7 if width == 32 else 2.5e7) * 4 / itemsize
+    limit = (4e9 if width == 64 else 6e7 if width == 32 else 2.5e7) * 4 / itemsize
     if work > limit:
         return True
     if width <= 16:   # a partial vector goes through memory there

@@ -57,7 +57,7 @@ cdef extern from "simd.h" nogil:
                           void* h_new) noexcept nogil
         void (*lstm_dz)(int64_t vectors, int64_t H, const void* gates, const void* c_prev, const void* h,
                         const void* dh, const void* dy, void* dc, void* dz) noexcept nogil
-        void (*lstm_rows)(int64_t rows, int64_t H, int64_t stride, int64_t width, bint keep, void* z,
+        void (*lstm_rows)(int64_t rows, int64_t H, int64_t width, bint keep, void* z, int64_t z_row,
                           const void* c_prev, void* c, void* h) noexcept nogil
         int64_t ROW_UNITS
         int64_t AHEAD_ROWS
