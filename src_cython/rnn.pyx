@@ -48,7 +48,7 @@ cdef inline double rows_share(shape_t* s) noexcept nogil:
     return <double>s.H / up(s.H, s.VL)
 
 
-cdef bint by_rows(shape_t* s) noexcept nogil:
+cdef bint by_rows(shape_t* s, bint kept) noexcept nogil:
     """The way that leaves fewer lanes of its vectors empty, to which the time is proportional; rows if in doubt.
 
     A lone vector of examples takes more than half of the time of two, weights are packed before the first step, and
@@ -67,7 +67,7 @@ cdef void _forward(args_t* a, floating* _) noexcept nogil:
     cdef const rnn_leaf_t* R = rnn_leaf(sizeof(floating))
     cdef shape_t s
     fill_shape(&s, a, F_X, F_W_HH, F_W_HH_R, L)
-    lanes = lanes_leaf(L, &s, <int64_t*>a.t[F_LENGTHS].data, a.t[F_X].repeated,
+    lanes = lanes_leaf(L, &s, <int64_t*>a.t[F_LENGTHS].data, a.t[F_X].repeated, a.t[F_SAVED].data != NULL,
                        <floating*>aligned(a.t[F_SCRATCH].data))
     if lanes == NULL:
         forward_rows(L, R, &s, a, _)
@@ -81,7 +81,7 @@ cdef void _backward(args_t* a, floating* _) noexcept nogil:
     cdef const rnn_leaf_t* R = rnn_leaf(sizeof(floating))
     cdef shape_t s
     fill_shape(&s, a, B_X, B_W_HH, B_W_HH_R, L)
-    lanes = lanes_leaf(L, &s, <int64_t*>a.t[B_LENGTHS].data, a.t[B_X].repeated,
+    lanes = lanes_leaf(L, &s, <int64_t*>a.t[B_LENGTHS].data, a.t[B_X].repeated, True,
                        <floating*>aligned(a.t[B_SCRATCH].data))
     if lanes == NULL:
         backward_rows(L, R, &s, a, _)
