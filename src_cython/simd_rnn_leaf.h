@@ -25,13 +25,16 @@ INLINE vec FN(rnn_phi_back)(int activation, vec dh, vec h)
 
 /* ---------------------------------------------------------------------------------------------------- element-wise */
 
+/* n is a whole number of vectors, but where lanes of half the width meet these whole ones (simd_half_leaf.h). */
+#define MAY_BE_HALF (LEVEL_ID == 2 && !IS_DOUBLE)
+
 static void FN(leaf_rnn_phi)(int activation, int64_t n, void *z_)
 {
     REAL *z = z_;
     int64_t i;
     for (i = 0; i + VL <= n; i += VL)
         v_store(z + i, FN(rnn_phi)(activation, v_load(z + i)));
-    if (i < n)
+    if (MAY_BE_HALF && i < n)
         v_store_n(z + i, FN(rnn_phi)(activation, v_load_n(z + i, (int)(n - i))), (int)(n - i));
 }
 
@@ -41,13 +44,15 @@ static void FN(leaf_rnn_dz)(int activation, int64_t n, const void *h_, const voi
     REAL *dz = dz_;
     int64_t i;
     for (i = 0; i < n; i += VL) {
-        const int count = n - i < VL ? (int)(n - i) : VL;
+        const int count = MAY_BE_HALF && n - i < VL ? (int)(n - i) : VL;
         vec sum = v_load_n(dh + i, count);
         if (dy)
             sum += v_load_n(dy + i, count);
         v_store_n(dz + i, FN(rnn_phi_back)(activation, sum, v_load_n(h + i, count)), count);
     }
 }
+
+#undef MAY_BE_HALF
 
 /* -------------------------------------------------------------------------------------------------------- products */
 
