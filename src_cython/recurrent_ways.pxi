@@ -5,9 +5,10 @@ cdef enum:
     HALF_PAYS = 8  # steps of the longest sequence from which on lanes of half the width are worth packing the weights
 
 
-cdef const leaf_t* lanes_leaf(const leaf_t* L, shape_t* s, const int64_t* lengths, bint repeated,
+cdef const leaf_t* lanes_leaf(const leaf_t* L, shape_t* s, const int64_t* lengths, bint repeated, bint kept,
                               floating* scratch) noexcept nogil:
-    """The leaves of the way on lanes, whose width ``s`` then has; NULL where rows are faster.
+    """The leaves of the way on lanes, whose width ``s`` then has; NULL where rows are faster. ``kept``: a backward pass
+    follows, or this is it.
 
     With lengths, measured for B up to 100, H from 8 to 64, lengths nearly equal, evenly spread and mostly short. Rows
     become fewer from step to step, and their products less efficient: the two are equal where the lanes' share is so
@@ -22,10 +23,10 @@ cdef const leaf_t* lanes_leaf(const leaf_t* L, shape_t* s, const int64_t* length
     cdef shape_t narrow = s[0]
     cdef double cost, half_cost, lanes, full, equal
     if lengths == NULL:
-        if by_rows(s):
+        if by_rows(s, kept):
             return NULL
         return L
-    if GATES > 1 and s.B >= 8 * s.VL:
+    if s.B >= 8 * s.VL and GATES > 1:
         return L
     order = by_length(s, lengths, 0, &scratch)
     s.order = narrow.order = <void*>order
@@ -53,11 +54,11 @@ cdef const leaf_t* lanes_leaf(const leaf_t* L, shape_t* s, const int64_t* length
 cdef void memory_of_both(shape_t* s, int itemsize, int64_t* saved, int64_t* scratch) noexcept nogil:
     """Enough for either way where the lengths may decide; a batch that leaves most of a vector empty is never on lanes.
 
-    The limits are those of lanes_leaf, and of by_rows, which are narrower.
+    The limits are those of lanes_leaf; those of by_rows are narrower up to the first one.
     """
     cdef double least = 0.62 if half_leaf(itemsize) != NULL else 1.0
     saved[0] = scratch[0] = 0
-    if GATES == 1 or s.B < 8 * s.VL:
+    if s.B < 8 * s.VL or GATES == 1 or by_rows(s, False):
         saved[0], scratch[0] = saved_rows(s), scratch_rows(s)
     if s.B >= 4 * s.VL or <double>s.B / (s.VL * least) > 0.65 * rows_share(s):
         saved[0], scratch[0] = max(saved[0], saved_lanes(s)), max(scratch[0], scratch_lanes(s))
