@@ -52,13 +52,13 @@ cdef bint by_rows(shape_t* s, bint kept) noexcept nogil:
     """The way that leaves fewer lanes of its vectors empty, to which the time is proportional; rows if in doubt.
 
     A lone vector of examples takes more than half of the time of two, weights are packed before the first step, and
-    rows of a single vector of units lose in waiting. Measured for B up to 256, H from 2 to 250, T from 1 to 500: the
-    times of the two ways are equal at equal shares, within a tenth; at AVX2 within a sixth.
+    rows of a single vector of fewer than 16 units lose in waiting. Measured for B up to 256, H from 2 to 250, T from 1
+    to 500: the times of the two ways are equal at equal shares, within a tenth; at AVX2 within a sixth.
     """
     cdef int64_t vectors = (s.B + s.VL - 1) // s.VL
-    cdef double lone = 0.05 if s.group > 6 else 0.2, waiting = 0.88 if s.group > 6 else 0.65
+    cdef double lone = 0.05 if s.group > 6 else 0.2, waiting = 0.92 if s.group > 6 else 0.65
     cdef double cost = vectors + lone * (vectors % 2) + 0.4 / max(s.T, <int64_t>1)
-    return s.B <= max(1.0, s.VL * cost * rows_share(s) * (waiting if s.H <= s.VL else 1.0))
+    return s.B <= max(1.0, s.VL * cost * rows_share(s) * (waiting if s.H <= s.VL and s.H < 16 else 1.0))
 
 
 cdef void _forward(args_t* a, floating* _) noexcept nogil:
