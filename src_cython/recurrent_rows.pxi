@@ -56,7 +56,7 @@ cdef inline int64_t off_the_page(int64_t n) noexcept nogil:
 
 
 cdef enum:
-    STRETCH_ROWS = 32  # rows of the input's part that are made at once, of several steps
+    STRETCH_ROWS = 64  # rows of the input's part that are made at once, of several steps
     STEP_ROWS = 16  # rows of one step from which on it is made alone
 
 

@@ -41,10 +41,12 @@ static void FN(leaf_transpose)(const void *a_, int64_t lda, int64_t rows, int64_
 #define EACH_TERM
 #endif
 
-/* A tile of m rows by v vectors of C stays in registers while k runs; ``tail`` lanes of the last vector exist. m and
- * v are constants where this is called: the loops over them unroll and the accumulators never reach memory. */
+/* A tile of m rows by v vectors of C stays in registers while k runs; ``tail`` lanes of the last vector exist. Of what
+ * lies ``ahead``, beside the first row of b, ``lines`` are fetched with each row. m, v and lines are constants where this
+ * is called: the loops over them unroll and the accumulators never reach memory. */
 INLINE void FN(gemm_tile)(int m, int v, int tail, int64_t K, const REAL *a, int64_t a_row, int64_t a_col,
-                          const REAL *b, int64_t ldb, const REAL *bias, REAL *c, int64_t ldc, int accumulate)
+                          const REAL *b, int64_t ldb, const REAL *bias, REAL *c, int64_t ldc, int accumulate,
+                          const REAL *ahead, int lines)
 {
     vec sum[TILE_ROWS][WIDEST], beta;
     int i, j;
@@ -57,6 +59,8 @@ INLINE void FN(gemm_tile)(int m, int v, int tail, int64_t K, const REAL *a, int6
     }
     EACH_TERM for (k = 0; k < K; k++) {
         vec row[WIDEST];
+        UNROLL for (j = 0; j < lines; j++)
+            PREFETCH(ahead + k * ldb + j * VL);
         UNROLL for (j = 0; j < v; j++)
             row[j] = j == v - 1 && tail < VL ? v_load_n(b + k * ldb + j * VL, tail) : v_load(b + k * ldb + j * VL);
         UNROLL for (i = 0; i < m; i++) {
@@ -75,19 +79,19 @@ INLINE void FN(gemm_tile)(int m, int v, int tail, int64_t K, const REAL *a, int6
 }
 
 /* The same as a function of its own, of which the compiler makes one copy. */
-#define TILE(m, v, tails)                                                                                          \
-    static NOINLINE void FN(gemm_tile_##m##x##v)(int tail, int64_t K, const REAL *a, int64_t a_row, int64_t a_col, \
-                                                 const REAL *b, int64_t ldb, const REAL *bias, REAL *c,            \
-                                                 int64_t ldc, int accumulate)                                      \
+#define TILE(name, m, v, tails, lines)                                                                             \
+    static NOINLINE void FN(name)(int tail, int64_t K, const REAL *a, int64_t a_row, int64_t a_col, const REAL *b, \
+                                  int64_t ldb, const REAL *bias, REAL *c, int64_t ldc, int accumulate,             \
+                                  const REAL *ahead)                                                               \
     {                                                                                                              \
         if (tails && tail < VL)                                                                                    \
-            FN(gemm_tile)(m, v, tail, K, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate);                       \
+            FN(gemm_tile)(m, v, tail, K, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate, ahead, lines);         \
         else                                                                                                       \
-            FN(gemm_tile)(m, v, VL, K, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate);                         \
+            FN(gemm_tile)(m, v, VL, K, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate, ahead, lines);           \
     }
-#define TAKE(rows, v, tail)                                                                                        \
-    FN(gemm_tile_##rows##x##v)(tail, K, a + i * a_row, a_row, a_col, b + j, ldb, bias ? bias + j : NULL,           \
-                               c + i * ldc + j, ldc, accumulate)
+#define TAKE(name, tail)                                                                                        \
+    FN(name)(tail, K, a + i * a_row, a_row, a_col, b + j, ldb, bias ? bias + j : NULL, c + i * ldc + j, ldc, \
+             accumulate, ahead)
 
 /* All rows of a stripe of one or two vectors, or of up to TILE_VECTORS. */
 INLINE void FN(gemm_stripe)(int v, int tail, int64_t m, int64_t K, const REAL *a, int64_t a_row, int64_t a_col,
@@ -95,61 +99,68 @@ INLINE void FN(gemm_stripe)(int v, int tail, int64_t m, int64_t K, const REAL *a
 {
     int64_t i = 0;
     for (; i + TILE_ROWS <= m; i += TILE_ROWS)
-        FN(gemm_tile)(TILE_ROWS, v, tail, K, a + i * a_row, a_row, a_col, b, ldb, bias, c + i * ldc, ldc, accumulate);
+        FN(gemm_tile)(TILE_ROWS, v, tail, K, a + i * a_row, a_row, a_col, b, ldb, bias, c + i * ldc, ldc, accumulate, NULL,
+                      0);
 #if TILE_ROWS > 4
     if (i + 4 <= m) {
-        FN(gemm_tile)(4, v, tail, K, a + i * a_row, a_row, a_col, b, ldb, bias, c + i * ldc, ldc, accumulate);
+        FN(gemm_tile)(4, v, tail, K, a + i * a_row, a_row, a_col, b, ldb, bias, c + i * ldc, ldc, accumulate, NULL,
+                      0);
         i += 4;
     }
 #endif
     if (i + 3 == m) { /* together: two and one would read B twice */
-        FN(gemm_tile)(3, v, tail, K, a + i * a_row, a_row, a_col, b, ldb, bias, c + i * ldc, ldc, accumulate);
+        FN(gemm_tile)(3, v, tail, K, a + i * a_row, a_row, a_col, b, ldb, bias, c + i * ldc, ldc, accumulate, NULL,
+                      0);
         return;
     }
     if (i + 2 <= m) {
-        FN(gemm_tile)(2, v, tail, K, a + i * a_row, a_row, a_col, b, ldb, bias, c + i * ldc, ldc, accumulate);
+        FN(gemm_tile)(2, v, tail, K, a + i * a_row, a_row, a_col, b, ldb, bias, c + i * ldc, ldc, accumulate, NULL,
+                      0);
         i += 2;
     }
     if (i < m)
-        FN(gemm_tile)(1, v, tail, K, a + i * a_row, a_row, a_col, b, ldb, bias, c + i * ldc, ldc, accumulate);
+        FN(gemm_tile)(1, v, tail, K, a + i * a_row, a_row, a_col, b, ldb, bias, c + i * ldc, ldc, accumulate, NULL,
+                      0);
 }
 
 #if LEVEL_ID == 2
-TILE(2, 8, 0)
-TILE(3, 8, 0)
+TILE(gemm_tile_2x8, 2, 8, 0, 0)
+TILE(gemm_tile_3x8, 3, 8, 0, 0)
+TILE(gemm_lone_4x4, 4, 4, 0, 4)
+TILE(gemm_lone_5x4, 5, 4, 0, 4)
 
-/* All rows, at least two, of the stripe of v vectors at column j. Of more than five rows as few tiles as have up to four
- * each, with three rather than two. */
-#define STRIPE(v)                                                                                                  \
-    TILE(2, v, 1)                                                                                                  \
-    TILE(3, v, 1)                                                                                                  \
-    TILE(4, v, 1)                                                                                                  \
-    TILE(5, v, 1)                                                                                                  \
-    static void FN(gemm_stripe_##v)(int tail, int64_t j, int64_t m, int64_t K, const REAL *a, int64_t a_row,       \
-                                    int64_t a_col, const REAL *b, int64_t ldb, const REAL *bias, REAL *c,          \
-                                    int64_t ldc, int accumulate)                                                   \
-    {                                                                                                              \
-        int64_t i, rows;                                                                                           \
-        for (i = 0; i < m; i += rows) {                                                                            \
-            const int64_t left = m - i, tiles = (left + 3) / 4;                                                    \
-            rows = left <= 5 ? left : (left + tiles - 1) / tiles;                                                  \
-            if (rows == 4)                                                                                         \
-                TAKE(4, v, tail);                                                                                  \
-            else if (rows == 3)                                                                                    \
-                TAKE(3, v, tail);                                                                                  \
-            else if (rows == 2)                                                                                    \
-                TAKE(2, v, tail);                                                                                  \
-            else                                                                                                   \
-                TAKE(5, v, tail);                                                                                  \
-        }                                                                                                          \
+/* All rows, at least two, of the stripe of v vectors at column j, in as few tiles as have up to four rows each. The first
+ * v tiles fetch a vector each of the next stripe: of a wide matrix every row lies in another page, which no processor
+ * fetches by itself. */
+#define STRIPE(v)                                                                                        \
+    TILE(gemm_tile_2x##v, 2, v, 1, 1)                                                                    \
+    TILE(gemm_tile_3x##v, 3, v, 1, 1)                                                                    \
+    TILE(gemm_tile_4x##v, 4, v, 1, 1)                                                                    \
+    static void FN(gemm_stripe_##v)(int tail, int64_t j, int64_t m, int64_t n, int64_t K, const REAL *a, \
+                                    int64_t a_row, int64_t a_col, const REAL *b, int64_t ldb,            \
+                                    const REAL *bias, REAL *c, int64_t ldc, int accumulate)              \
+    {                                                                                                    \
+        int64_t i, rows, next = j + (v) * VL;                                                            \
+        const int64_t end = next + (v) * VL < n ? next + (v) * VL : n;                                   \
+        for (i = 0; i < m; i += rows, next += VL) {                                                      \
+            const int64_t left = m - i, tiles = (left + 3) / 4;                                          \
+            const REAL *ahead = b + (next < end ? next : j);                                             \
+            rows = (left + tiles - 1) / tiles; /* with three rather than two */                          \
+            if (rows == 4)                                                                               \
+                TAKE(gemm_tile_4x##v, tail);                                                             \
+            else if (rows == 3)                                                                          \
+                TAKE(gemm_tile_3x##v, tail);                                                             \
+            else                                                                                         \
+                TAKE(gemm_tile_2x##v, tail);                                                             \
+        }                                                                                                \
     }
 STRIPE(3)
 STRIPE(4)
 STRIPE(5)
 #undef STRIPE
 #elif LEVEL_ID == 1
-TILE(2, 6, 0)
-TILE(3, 4, 0)
+TILE(gemm_tile_2x6, 2, 6, 0, 0)
+TILE(gemm_tile_3x4, 3, 4, 0, 0)
 #endif
 #undef TILE
 
@@ -227,30 +238,47 @@ static void FN(gemm_row)(int64_t n, int64_t K, const REAL *a, int64_t a_col, con
     }
 }
 
+/* A last stripe of one or two vectors, on whose account tiny products make no way through gemm_stripes. */
+static NOINLINE void FN(gemm_narrow)(int64_t m, int64_t n, int64_t K, const REAL *a, int64_t a_row, int64_t a_col,
+                                     const REAL *b, int64_t ldb, const REAL *bias, REAL *c, int64_t ldc,
+                                     int accumulate)
+{
+    if (n > VL)
+        FN(gemm_stripe)(2, (int)n - VL, m, K, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate);
+    else if (n > 0)
+        FN(gemm_stripe)(1, (int)n, m, K, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate);
+}
+
 /* All of C, stripe by stripe. */
 static NOINLINE void FN(gemm_stripes)(int64_t m, int64_t n, int64_t K, const REAL *a, int64_t a_row, int64_t a_col,
                                       const REAL *b, int64_t ldb, const REAL *bias, REAL *c, int64_t ldc,
                                       int accumulate)
 {
     int64_t j = 0;
-#define STRIPE(v, tail) \
-    FN(gemm_stripe)(v, tail, m, K, a, a_row, a_col, b + j, ldb, bias ? bias + j : NULL, c + j, ldc, accumulate)
 #if LEVEL_ID > 0
-    /* Of few rows C is taken in wide tiles: more sums that wait for nothing, and more of B from the same page. */
+    /* Of few rows C is taken in wide tiles: more sums that wait for nothing, and more of B from the same page. Two and
+     * three rows leave no time to fetch more than they read. */
     const int64_t i = 0;
-#define ALONG(rows, v)                    \
-    for (; j + (v) * VL <= n; j += (v) * VL) \
-    TAKE(rows, v, VL)
+    const REAL *ahead;
+#define ALONG(name, v)                                              \
+    for (; j + (v) * VL <= n; j += (v) * VL) {                      \
+        ahead = b + (j + 2 * (v) * VL <= n ? j + (v) * VL : j);     \
+        TAKE(name, VL);                                             \
+    }
 #if LEVEL_ID == 2
     if (m == 2)
-        ALONG(2, 8);
+        ALONG(gemm_tile_2x8, 8)
     else if (m == 3)
-        ALONG(3, 8);
+        ALONG(gemm_tile_3x8, 8)
+    else if (m == 4)
+        ALONG(gemm_lone_4x4, 4)
+    else if (m == 5)
+        ALONG(gemm_lone_5x4, 4)
 #else
     if (m == 2)
-        ALONG(2, 6);
+        ALONG(gemm_tile_2x6, 6)
     else if (m == 3)
-        ALONG(3, 4);
+        ALONG(gemm_tile_3x4, 4)
 #endif
 #undef ALONG
 #endif
@@ -259,34 +287,32 @@ static NOINLINE void FN(gemm_stripes)(int64_t m, int64_t n, int64_t K, const REA
         /* A single vector has few sums; it goes with four others, and two go with four as three and three. */
         const int64_t left = (n - j + VL - 1) / VL, v = left <= 5 ? left : left == 6 ? 3 : 4;
         const int tail = v == left ? (int)(n - j - (v - 1) * VL) : VL;
-#define WIDE(v) FN(gemm_stripe_##v)(tail, j, m, K, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate)
+#define WIDE(v) FN(gemm_stripe_##v)(tail, j, m, n, K, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate)
         if (v == 4)
             WIDE(4);
         else if (v == 3)
             WIDE(3);
         else if (v == 5)
             WIDE(5);
-        else if (v == 2)
-            STRIPE(2, tail);
         else
-            STRIPE(1, tail);
+            FN(gemm_narrow)(m, n - j, K, a, a_row, a_col, b + j, ldb, bias ? bias + j : NULL, c + j, ldc, accumulate);
 #undef WIDE
         j += v * VL;
     }
 #else
+#define STRIPE(v, tail)                                                                                            \
+    FN(gemm_stripe)(v, tail, m, K, a, a_row, a_col, b + j, ldb, bias ? bias + j : NULL, c + j, ldc, accumulate)
     for (; j + TILE_VECTORS * VL <= n; j += TILE_VECTORS * VL)
         STRIPE(TILE_VECTORS, VL);
 #if TILE_VECTORS > 2
-    if (n - j > 2 * VL)
+    if (n - j > 2 * VL) {
         STRIPE(3, (int)(n - j) - 2 * VL);
-    else
+        return;
+    }
 #endif
-        if (n - j > VL)
-        STRIPE(2, (int)(n - j) - VL);
-    else if (n > j)
-        STRIPE(1, (int)(n - j));
-#endif
+    FN(gemm_narrow)(m, n - j, K, a, a_row, a_col, b + j, ldb, bias ? bias + j : NULL, c + j, ldc, accumulate);
 #undef STRIPE
+#endif
 }
 
 #define LONG_SUM 512 /* terms at once of longer sums: the rows of B in a stripe stay in the second cache */
@@ -297,6 +323,10 @@ static void FN(leaf_gemm)(int64_t m, int64_t n, int64_t k, const void *a_, int64
     const REAL *a = a_, *b = b_;
     if (m == 1) {
         FN(gemm_row)(n, k, a, a_col, b, ldb, bias, c, accumulate);
+        return;
+    }
+    if (n <= 2 * VL) {
+        FN(gemm_narrow)(m, n, k, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate);
         return;
     }
     for (; k >= 2 * LONG_SUM; k -= LONG_SUM, a += LONG_SUM * a_col, b += LONG_SUM * ldb, bias = NULL, accumulate = 1)

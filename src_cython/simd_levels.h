@@ -55,14 +55,20 @@
 
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline, unused))
+#if defined(__clang__)
 #define NOINLINE __attribute__((noinline, unused))
+#else
+#define NOINLINE __attribute__((noinline, noclone, unused)) /* one copy, not one for each constant in a call */
+#endif
 #define UNROLL _Pragma("GCC unroll 16")
 #define UNROLL_TWICE _Pragma("GCC unroll 2")
+#define PREFETCH(p) __builtin_prefetch(p, 0, 2) /* into the second cache */
 #else
 #define INLINE static __inline
 #define NOINLINE
 #define UNROLL
 #define UNROLL_TWICE
+#define PREFETCH(p) ((void)0)
 #endif
 
 #if defined(__GNUC__) && defined(__x86_64__)
