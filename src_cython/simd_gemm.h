@@ -130,19 +130,19 @@ TILE(gemm_lone_4x4, 4, 4, 0, 4)
 TILE(gemm_lone_5x4, 5, 4, 0, 4)
 
 /* All rows, at least two, of the stripe of v vectors at column j, in as few tiles as have up to four rows each. The first
- * v tiles fetch a vector each of the next stripe: of a wide matrix every row lies in another page, which no processor
+ * tiles fetch two vectors each of the next stripe: of a wide matrix every row lies in another page, which no processor
  * fetches by itself. */
 #define STRIPE(v)                                                                                        \
-    TILE(gemm_tile_2x##v, 2, v, 1, 1)                                                                    \
-    TILE(gemm_tile_3x##v, 3, v, 1, 1)                                                                    \
-    TILE(gemm_tile_4x##v, 4, v, 1, 1)                                                                    \
+    TILE(gemm_tile_2x##v, 2, v, 1, 2)                                                                    \
+    TILE(gemm_tile_3x##v, 3, v, 1, 2)                                                                    \
+    TILE(gemm_tile_4x##v, 4, v, 1, 2)                                                                    \
     static void FN(gemm_stripe_##v)(int tail, int64_t j, int64_t m, int64_t n, int64_t K, const REAL *a, \
                                     int64_t a_row, int64_t a_col, const REAL *b, int64_t ldb,            \
                                     const REAL *bias, REAL *c, int64_t ldc, int accumulate)              \
     {                                                                                                    \
         int64_t i, rows, next = j + (v) * VL;                                                            \
         const int64_t end = next + (v) * VL < n ? next + (v) * VL : n;                                   \
-        for (i = 0; i < m; i += rows, next += VL) {                                                      \
+        for (i = 0; i < m; i += rows, next += 2 * VL) {                                                    \
             const int64_t left = m - i, tiles = (left + 3) / 4;                                          \
             const REAL *ahead = b + (next < end ? next : j);                                             \
             rows = (left + tiles - 1) / tiles; /* with three rather than two */                          \
