@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from fastnn._compiled.kernel cimport args_t, launch, register
-from fastnn._compiled.linear cimport product
+from fastnn._compiled.linear cimport blas_pays, product
 from fastnn._compiled.simd cimport half_leaf, leaf, leaf_t
 from fastnn._compiled.simd_gru cimport gru_leaf, gru_leaf_t
 

@@ -70,7 +70,8 @@ cdef void forward_rows_direction(const leaf_t* L, const gru_leaf_t* G, shape_t* 
             taken = min(ahead, steps - position)
             low = t if d == 0 else t - taken + 1
             first = 0 if saved != NULL else low
-            project_rows(s, order, x, steps, low, taken, w_ih, N, bias, z + (low - first) * 3 * size, N, gathered)
+            project_rows(s, order, x, steps, low, taken, w_ih, N, bias, z + (low - first) * 3 * size, N, gathered,
+                         w_hh if position == 0 else NULL)
         z_t = z + ((t - first) * 3 * size if not repeated or saved != NULL else 0)
         h_new = hs + (t if saved != NULL else position % 2) * size
         if saved != NULL:

@@ -28,7 +28,7 @@ cdef void product(int64_t m, int64_t n, int64_t k, const floating* a, int64_t a_
     cdef int64_t i
     cdef const leaf_t* L = leaf(sizeof(floating))
     if not blas_pays(m, n, k, sizeof(floating), a_col != 1):
-        L.gemm(m, n, k, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate)
+        L.gemm(m, n, k, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate, NULL)
         return
     if bias != NULL:
         for i in range(m):

@@ -263,7 +263,7 @@ cdef void forward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t
             low = t if d == 0 else t - taken + 1
             first = 0 if saved != NULL else low
             project_rows(s, order, x, steps, low, taken, w_ih, N, bias, z + (low - first) * B * row, row,
-                         gathered)
+                         gathered, w_hh if position == 0 else NULL)
         z_t = z + ((t - first) * B * row if not repeated or saved != NULL else 0)
         if repeated:
             for i in range(live):

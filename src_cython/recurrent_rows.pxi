@@ -38,9 +38,9 @@ cdef void to_and_fro(const leaf_t* L, int64_t m, int64_t n, int64_t k, const flo
     """c = a b + bias (or NULL), or c += that; the rows of b taken from the last to the first with ``back``: a walk to
     and fro over weights larger than a cache finds there what it saw last."""
     if back:
-        L.gemm(m, n, k, a + (k - 1), a_row, -1, b + (k - 1) * ldb, -ldb, bias, c, ldc, accumulate)
+        L.gemm(m, n, k, a + (k - 1), a_row, -1, b + (k - 1) * ldb, -ldb, bias, c, ldc, accumulate, NULL)
     else:
-        L.gemm(m, n, k, a, a_row, 1, b, ldb, bias, c, ldc, accumulate)
+        L.gemm(m, n, k, a, a_row, 1, b, ldb, bias, c, ldc, accumulate, NULL)
 
 
 cdef void recur(const leaf_t* L, int64_t m, int64_t n, int64_t k, const floating* a, int64_t a_row, const floating* b,
@@ -80,33 +80,42 @@ cdef void gather_rows(shape_t* s, const int64_t* order, const floating* x, int64
             memcpy(out + (k * live + i) * s.I, row + k * s.I, s.I * sizeof(floating))
 
 
+cdef inline void project(int64_t m, int64_t n, int64_t k, const floating* x, int64_t x_row, const floating* w,
+                         const floating* bias, floating* z, int64_t z_row, const floating* then) noexcept nogil:
+    """z (m, n) = x w + bias; ``then`` is fetched meanwhile."""
+    if blas_pays(m, n, k, sizeof(floating), False):
+        product(m, n, k, x, x_row, 1, w, n, bias, z, z_row, False)
+    else:
+        leaf(sizeof(floating)).gemm(m, n, k, x, x_row, 1, w, n, bias, z, z_row, False, then)
+
+
 cdef void project_rows(shape_t* s, const int64_t* order, const floating* x, int64_t steps, int64_t low, int64_t taken,
                        const floating* w_ih, int64_t N, const floating* bias, floating* z, int64_t row,
-                       floating* gathered) noexcept nogil:
+                       floating* gathered, const floating* then) noexcept nogil:
     """z (taken, B, row), the input's part of the steps low, low + 1, ..., of the examples that reach them.
 
     One product for all rows reads the weights once. Where some sequences have ended by then, one for each step or for
-    each example, whichever has more rows. ``gathered`` holds taken B I elements.
+    each example, whichever has more rows. ``gathered`` holds taken B I elements; ``then`` are the weights that are read
+    next, or NULL.
     """
     cdef int64_t B = s.B, I = s.I, i, k, own, live
     if B == 1:
-        product(taken, N, I, x + low * I, I, 1, w_ih, N, bias, z, row, False)
+        project(taken, N, I, x + low * I, I, w_ih, bias, z, row, then)
     elif taken == 1 and order == NULL:
-        product(B, N, I, x + low * I, s.T * I, 1, w_ih, N, bias, z, row, False)
+        project(B, N, I, x + low * I, s.T * I, w_ih, bias, z, row, then)
     elif live_rows(s, order, low + taken - 1) == B:
         gather_rows(s, order, x, low, taken, B, gathered)
-        product(taken * B, N, I, gathered, I, 1, w_ih, N, bias, z, row, False)
+        project(taken * B, N, I, gathered, I, w_ih, bias, z, row, then)
     elif B >= taken:
         for k in range(taken):
             live = live_rows(s, order, low + k)
             gather_rows(s, order, x, low + k, 1, live, gathered)
-            product(live, N, I, gathered, I, 1, w_ih, N, bias, z + k * B * row, row, False)
+            project(live, N, I, gathered, I, w_ih, bias, z + k * B * row, row, then)
     else:
         for i in range(B):
             own = min(taken, row_steps(s, order, i, steps) - low)
             if own > 0:
-                product(own, N, I, x + (example_of(order, i) * s.T + low) * I, I, 1, w_ih, N, bias, z + i * row, B * row,
-                        False)
+                project(own, N, I, x + (example_of(order, i) * s.T + low) * I, I, w_ih, bias, z + i * row, B * row, then)
 
 
 # --------------------------------------------------------------------------------------- backward, all steps together

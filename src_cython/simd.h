@@ -51,9 +51,10 @@ typedef struct leaf_t {
     /* Matrices. */
     void (*transpose)(const void *a, int64_t lda, int64_t rows, int64_t cols, void *out, int64_t ldo);
     /* C (m, n) = sum_k A(i, k) B(k, j) + bias(j), or += with ``accumulate``. A(i, k) = a[i * a_row + k * a_col], so
-     * that a_row = 1 reads a transposed A; bias may be NULL. For A B^T transpose B first. */
+     * that a_row = 1 reads a transposed A; bias may be NULL. For A B^T transpose B first. ``then``, unless NULL, has the
+     * form of B and is read next: it is fetched meanwhile, as far as there is time. */
     void (*gemm)(int64_t m, int64_t n, int64_t k, const void *a, int64_t a_row, int64_t a_col, const void *b,
-                 int64_t ldb, const void *bias, void *c, int64_t ldc, int accumulate);
+                 int64_t ldb, const void *bias, void *c, int64_t ldc, int accumulate, const void *then);
 
     /* Optimizers, as in fastnn/_reference/optimizer.py, n elements. v may be NULL (no momentum). */
     void (*sgd)(void *p, const void *g, void *v, int64_t n, double lr, double momentum, int nesterov, double decay);

@@ -131,20 +131,28 @@ TILE(gemm_lone_5x4, 5, 4, 0, 4)
 
 /* All rows, at least two, of the stripe of v vectors at column j, in as few tiles as have up to four rows each. The first
  * tiles fetch two vectors each of the next stripe: of a wide matrix every row lies in another page, which no processor
- * fetches by itself. */
+ * fetches by itself. Those behind them fetch the same stripe of ``then``. */
 #define STRIPE(v)                                                                                        \
     TILE(gemm_tile_2x##v, 2, v, 1, 2)                                                                    \
     TILE(gemm_tile_3x##v, 3, v, 1, 2)                                                                    \
     TILE(gemm_tile_4x##v, 4, v, 1, 2)                                                                    \
     static void FN(gemm_stripe_##v)(int tail, int64_t j, int64_t m, int64_t n, int64_t K, const REAL *a, \
                                     int64_t a_row, int64_t a_col, const REAL *b, int64_t ldb,            \
-                                    const REAL *bias, REAL *c, int64_t ldc, int accumulate)              \
+                                    const REAL *bias, REAL *c, int64_t ldc, int accumulate,              \
+                                    const REAL *then)                                                    \
     {                                                                                                    \
-        int64_t i, rows, next = j + (v) * VL;                                                            \
-        const int64_t end = next + (v) * VL < n ? next + (v) * VL : n;                                   \
-        for (i = 0; i < m; i += rows, next += 2 * VL) {                                                    \
+        const int64_t last = j + (v) * VL, end = last + (v) * VL < n ? last + (v) * VL : n;              \
+        int64_t i, rows, next = last, other = then ? j : last;                                           \
+        for (i = 0; i < m; i += rows) {                                                                  \
             const int64_t left = m - i, tiles = (left + 3) / 4;                                          \
-            const REAL *ahead = b + (next < end ? next : j);                                             \
+            const REAL *ahead = b + j;                                                                   \
+            if (next < end) {                                                                            \
+                ahead = b + next;                                                                        \
+                next += 2 * VL;                                                                          \
+            } else if (other < last) {                                                                   \
+                ahead = then + other;                                                                    \
+                other += 2 * VL;                                                                         \
+            }                                                                                            \
             rows = (left + tiles - 1) / tiles; /* with three rather than two */                          \
             if (rows == 4)                                                                               \
                 TAKE(gemm_tile_4x##v, tail);                                                             \
@@ -252,7 +260,7 @@ static NOINLINE void FN(gemm_narrow)(int64_t m, int64_t n, int64_t K, const REAL
 /* All of C, stripe by stripe. */
 static NOINLINE void FN(gemm_stripes)(int64_t m, int64_t n, int64_t K, const REAL *a, int64_t a_row, int64_t a_col,
                                       const REAL *b, int64_t ldb, const REAL *bias, REAL *c, int64_t ldc,
-                                      int accumulate)
+                                      int accumulate, const REAL *then)
 {
     int64_t j = 0;
 #if LEVEL_ID > 0
@@ -287,7 +295,7 @@ static NOINLINE void FN(gemm_stripes)(int64_t m, int64_t n, int64_t K, const REA
         /* A single vector has few sums; it goes with four others, and two go with four as three and three. */
         const int64_t left = (n - j + VL - 1) / VL, v = left <= 5 ? left : left == 6 ? 3 : 4;
         const int tail = v == left ? (int)(n - j - (v - 1) * VL) : VL;
-#define WIDE(v) FN(gemm_stripe_##v)(tail, j, m, n, K, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate)
+#define WIDE(v) FN(gemm_stripe_##v)(tail, j, m, n, K, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate, then)
         if (v == 4)
             WIDE(4);
         else if (v == 3)
@@ -318,7 +326,8 @@ static NOINLINE void FN(gemm_stripes)(int64_t m, int64_t n, int64_t K, const REA
 #define LONG_SUM 512 /* terms at once of longer sums: the rows of B in a stripe stay in the second cache */
 
 static void FN(leaf_gemm)(int64_t m, int64_t n, int64_t k, const void *a_, int64_t a_row, int64_t a_col,
-                          const void *b_, int64_t ldb, const void *bias, void *c, int64_t ldc, int accumulate)
+                          const void *b_, int64_t ldb, const void *bias, void *c, int64_t ldc, int accumulate,
+                          const void *then)
 {
     const REAL *a = a_, *b = b_;
     if (m == 1) {
@@ -330,8 +339,8 @@ static void FN(leaf_gemm)(int64_t m, int64_t n, int64_t k, const void *a_, int64
         return;
     }
     for (; k >= 2 * LONG_SUM; k -= LONG_SUM, a += LONG_SUM * a_col, b += LONG_SUM * ldb, bias = NULL, accumulate = 1)
-        FN(gemm_stripes)(m, n, LONG_SUM, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate);
-    FN(gemm_stripes)(m, n, k, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate);
+        FN(gemm_stripes)(m, n, LONG_SUM, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate, NULL);
+    FN(gemm_stripes)(m, n, k, a, a_row, a_col, b, ldb, bias, c, ldc, accumulate, then);
 }
 
 #undef LONG_SUM

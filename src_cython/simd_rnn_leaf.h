@@ -87,9 +87,10 @@ INLINE void FN(rnn_product)(const leaf_t *common, int64_t rows, int64_t H, int64
                             REAL *c, int accumulate, int back)
 {
     if (back)
-        common->gemm(rows, width, H, a + H - 1, width, -1, b + (H - 1) * width, -width, NULL, c, width, accumulate);
+        common->gemm(rows, width, H, a + H - 1, width, -1, b + (H - 1) * width, -width, NULL, c, width, accumulate,
+                     NULL);
     else
-        common->gemm(rows, width, H, a, width, 1, b, width, NULL, c, width, accumulate);
+        common->gemm(rows, width, H, a, width, 1, b, width, NULL, c, width, accumulate, NULL);
 }
 
 /* --------------------------------------------------------------------------------------------------------- forward */

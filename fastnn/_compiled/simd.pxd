@@ -33,7 +33,8 @@ cdef extern from "simd.h" nogil:
         void (*transpose)(const void* a, int64_t lda, int64_t rows, int64_t cols, void* out,
                           int64_t ldo) noexcept nogil
         void (*gemm)(int64_t m, int64_t n, int64_t k, const void* a, int64_t a_row, int64_t a_col, const void* b,
-                     int64_t ldb, const void* bias, void* c, int64_t ldc, bint accumulate) noexcept nogil
+                     int64_t ldb, const void* bias, void* c, int64_t ldc, bint accumulate,
+                     const void* then) noexcept nogil
         void (*sgd)(void* p, const void* g, void* v, int64_t n, double lr, double momentum, bint nesterov,
                     double decay) noexcept nogil
         void (*adam)(void* p, const void* g, void* m, void* v, int64_t n, double rate, double root, double beta1,
