@@ -230,7 +230,7 @@ cdef void forward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t
     cdef int64_t B = s.B, T = s.T, I = s.I, H = s.H, width = up(H, s.VL), N = 4 * H, size = B * width, row = z_row(s)
     cdef int64_t position, t, i, taken, low, live, first = 0, ahead = steps_ahead(s)
     cdef int64_t slots = T if saved != NULL else 2
-    cdef bint repeated = a.t[F_X].repeated
+    cdef bint repeated = a.t[F_X].repeated, pair
     cdef const floating* x = <floating*>a.t[F_X].data
     cdef const floating* w_ih = <floating*>a.t[F_W_IH + 3 * d].data
     cdef const floating* w_hh = <floating*>a.t[F_W_HH + 3 * d].data
@@ -258,7 +258,12 @@ cdef void forward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t
         live = live_rows(s, order, t)
         h_new = hs + (t if saved != NULL else position % 2) * size
         c_new = cs + (t if saved != NULL else position % 2) * size
-        if position % ahead == 0 and not repeated:
+        pair = B >= STEP_ROWS and order == NULL and not repeated and not still
+        if pair:
+            L.gemm_pair(B, N, I, x + t * I, T * I, w_ih, H, h, width, w_hh, bias,
+                        z + (t if saved != NULL else 0) * B * row, row)
+            first = 0 if saved != NULL else t
+        elif position % ahead == 0 and not repeated:
             taken = min(ahead, steps - position)
             low = t if d == 0 else t - taken + 1
             first = 0 if saved != NULL else low
@@ -268,17 +273,18 @@ cdef void forward_rows_direction(const leaf_t* L, shape_t* s, args_t* a, int64_t
         if repeated:
             for i in range(live):
                 memcpy(z_t + i * row, once + example_of(order, i) * N, N * sizeof(floating))
-        if not still:
+        if not still and not pair:
             recur(L, live, N, H, h, width, w_hh, z_t, row, position & 1)
-        L.lstm_rows(live, H, width, saved != NULL, z_t, row, c, c_new, h_new)
+        L.lstm_rows(live, H, width, saved != NULL, z_t, row, c, c_new, h_new,
+                    y + (t * s.D + d) * H if y != NULL and order == NULL else NULL, T * s.D * H)
         if live < B:
             memcpy(h_new + live * width, h + live * width, (B - live) * width * sizeof(floating))
             memcpy(c_new + live * width, c + live * width, (B - live) * width * sizeof(floating))
         still = False
         h, c = h_new, c_new
-        if y != NULL:
+        if y != NULL and order != NULL:
             for i in range(live):
-                memcpy(y + ((example_of(order, i) * T + t) * s.D + d) * H, h + i * width, H * sizeof(floating))
+                memcpy(y + ((order[i] * T + t) * s.D + d) * H, h + i * width, H * sizeof(floating))
     rows_out(s, order, h, d, width, <floating*>a.t[F_H_N].data)
     rows_out(s, order, c, d, width, <floating*>a.t[F_C_N].data)
 

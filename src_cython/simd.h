@@ -55,6 +55,9 @@ typedef struct leaf_t {
      * form of B and is read next: it is fetched meanwhile, as far as there is time. */
     void (*gemm)(int64_t m, int64_t n, int64_t k, const void *a, int64_t a_row, int64_t a_col, const void *b,
                  int64_t ldb, const void *bias, void *c, int64_t ldc, int accumulate, const void *then);
+    /* C (m, n) = A B + A2 B2 + bias, k and k2 terms; all but A, A2 and C are dense. */
+    void (*gemm_pair)(int64_t m, int64_t n, int64_t k, const void *a, int64_t a_row, const void *b, int64_t k2,
+                      const void *a2, int64_t a2_row, const void *b2, const void *bias, void *c, int64_t ldc);
 
     /* Optimizers, as in fastnn/_reference/optimizer.py, n elements. v may be NULL (no momentum). */
     void (*sgd)(void *p, const void *g, void *v, int64_t n, double lr, double momentum, int nesterov, double decay);
@@ -80,7 +83,7 @@ typedef struct leaf_t {
                     const void *dy, void *dc, void *dz);
     /* The LSTM on rows, simd_rows.h. */
     void (*lstm_rows)(int64_t rows, int64_t H, int64_t width, int keep, void *z, int64_t z_row, const void *c_prev,
-                      void *c, void *h);
+                      void *c, void *h, void *y, int64_t y_row);
     int64_t ROW_UNITS;  /* units of the largest cell that lstm_row_steps takes */
     int64_t AHEAD_ROWS;
     void (*lstm_row_steps)(int64_t steps, int64_t H, int64_t width, int keep, int back, const void *h,

@@ -38,6 +38,7 @@ static const leaf_t FN(leaves) = {
     FN(leaf_col_sum),
     FN(leaf_transpose),
     FN(leaf_gemm),
+    FN(leaf_gemm_pair),
     FN(leaf_sgd),
     FN(leaf_adam),
     STEP_UNITS,

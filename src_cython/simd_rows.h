@@ -18,12 +18,12 @@ INLINE void FN(row_scaled)(vec *i, vec *f, vec *g, vec *o)
 /* z (rows, 4, H), rows ``z_row`` apart, becomes, with ``keep``, the gates after their activations, and is undefined
  * without; c and h (rows, width) are the new states. Units are taken from the last on: a vector's lanes past the gate's
  * end are the next gate's first, and those may only change later. Then tanh(c), for all units: it has to wait for the
- * gates. */
+ * gates. y, unless NULL, gets h without padding, rows ``y_row`` apart. */
 static void FN(leaf_lstm_rows)(int64_t rows, int64_t H, int64_t width, int keep, void *z_, int64_t z_row,
-                               const void *c_prev_, void *c_, void *h_)
+                               const void *c_prev_, void *c_, void *h_, void *y_, int64_t y_row)
 {
     const REAL *c_prev = c_prev_;
-    REAL *z = z_, *c = c_, *h = h_;
+    REAL *z = z_, *c = c_, *h = h_, *y = y_;
     int64_t r, u;
     for (r = 0; r < rows; r++, z += z_row, c_prev += width, c += width, h += width) {
         REAL *zf = z + H, *zg = zf + H, *zo = zg + H;
@@ -41,11 +41,15 @@ static void FN(leaf_lstm_rows)(int64_t rows, int64_t H, int64_t width, int keep,
         }
         for (u = 0; u < width; u += VL) {
             const int n = H - u < VL ? (int)(H - u) : VL;
-            vec o = v_load_n(zo + u, n);
-            v_store(h + u, FN(lstm_output)(&o, v_load(c + u)));
+            vec o = v_load_n(zo + u, n), h_new = FN(lstm_output)(&o, v_load(c + u));
+            v_store(h + u, h_new);
+            if (y)
+                v_store_n(y + u, h_new, n);
             if (keep)
                 v_store_n(zo + u, o, n);
         }
+        if (y)
+            y += y_row;
     }
 }
 

@@ -35,6 +35,9 @@ cdef extern from "simd.h" nogil:
         void (*gemm)(int64_t m, int64_t n, int64_t k, const void* a, int64_t a_row, int64_t a_col, const void* b,
                      int64_t ldb, const void* bias, void* c, int64_t ldc, bint accumulate,
                      const void* then) noexcept nogil
+        void (*gemm_pair)(int64_t m, int64_t n, int64_t k, const void* a, int64_t a_row, const void* b, int64_t k2,
+                          const void* a2, int64_t a2_row, const void* b2, const void* bias, void* c,
+                          int64_t ldc) noexcept nogil
         void (*sgd)(void* p, const void* g, void* v, int64_t n, double lr, double momentum, bint nesterov,
                     double decay) noexcept nogil
         void (*adam)(void* p, const void* g, void* m, void* v, int64_t n, double rate, double root, double beta1,
@@ -59,7 +62,7 @@ cdef extern from "simd.h" nogil:
         void (*lstm_dz)(int64_t vectors, int64_t H, const void* gates, const void* c_prev, const void* h,
                         const void* dh, const void* dy, void* dc, void* dz) noexcept nogil
         void (*lstm_rows)(int64_t rows, int64_t H, int64_t width, bint keep, void* z, int64_t z_row,
-                          const void* c_prev, void* c, void* h) noexcept nogil
+                          const void* c_prev, void* c, void* h, void* y, int64_t y_row) noexcept nogil
         int64_t ROW_UNITS
         int64_t AHEAD_ROWS
         void (*lstm_row_steps)(int64_t steps, int64_t H, int64_t width, bint keep, bint back, const void* h,
