@@ -57,7 +57,7 @@ cdef inline int64_t off_the_page(int64_t n) noexcept nogil:
 
 cdef enum:
     STRETCH_ROWS = 64  # rows of the input's part that are made at once, of several steps
-    STEP_ROWS = 16  # rows of one step from which on it is made alone
+    STEP_ROWS = 8  # rows of one step from which on it is made alone
 
 
 cdef inline int64_t steps_ahead(shape_t* s) noexcept nogil:
