@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .._arrays import is_integer
 from ._base import Call, Context, Op, Parameter, Shape, Tensor, Value
 
 
@@ -214,7 +215,7 @@ class CustomOp(Op):
 
 
 def _is_size(size: Any) -> bool:
-    return size is None or (isinstance(size, (int, np.integer)) and not isinstance(size, bool) and bool(size > 0))
+    return size is None or (is_integer(size) and bool(size > 0))
 
 
 def _fits(shape: Shape, template: Shape) -> bool:
