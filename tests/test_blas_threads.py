@@ -61,12 +61,12 @@ def spy():
     _openblas._hold()
 
 
-def wide_net(inputs=700, outputs=700):
-    return fnn.Sequential(fnn.Linear(inputs, outputs), dtype="float32", seed=0)
+def wide_net(inputs=700, outputs=700):  # of a type and size whose products go to the BLAS on every CPU
+    return fnn.Sequential(fnn.Linear(inputs, outputs), dtype="float64", seed=0)
 
 
 def draw(rows=700, columns=700):
-    return np.random.default_rng(0).standard_normal((rows, columns)).astype("float32")
+    return np.random.default_rng(0).standard_normal((rows, columns))
 
 
 def test_a_large_product_is_held(spy):
@@ -171,8 +171,8 @@ import numpy as np, fastnn as fnn
 from fastnn import _openblas
 functions = _openblas.functions()
 functions["set_num_threads"](2)
-net = fnn.Sequential(fnn.Linear(1500, 1500), dtype="float32", seed=0)
-x, done = np.ones((1500, 1500), "float32"), threading.Event()
+net = fnn.Sequential(fnn.Linear(1500, 1500), dtype="float64", seed=0)
+x, done = np.ones((1500, 1500)), threading.Event()
 def work():
     while not done.is_set(): net.predict(x)
 worker = threading.Thread(target=work)
