@@ -254,7 +254,7 @@ static void FN(gemm_row)(int64_t n, int64_t K, const REAL *a, int64_t a_col, con
     }
 }
 
-/* A last stripe of one or two vectors, on whose account tiny products make no way through gemm_stripes. */
+/* The last stripe, of one or two vectors: by itself, as the smallest products would feel the way through gemm_stripes. */
 static NOINLINE void FN(gemm_narrow)(int64_t m, int64_t n, const FN(factors) * f, int64_t j, const REAL *bias, REAL *c,
                                      int64_t ldc, int accumulate)
 {
@@ -272,7 +272,7 @@ static NOINLINE void FN(gemm_stripes)(int64_t m, int64_t n, int both, const FN(f
 #if LEVEL_ID > 0
     /* Of few rows C is taken in wide tiles: more sums that wait for nothing, and more of B from the same page. Two and
      * three rows leave no time to fetch more than they read. A narrow rest is left to be shared out evenly. */
-#define ALONG(name, v, least)                  \
+#define ALONG(name, v, least)                                         \
     for (; n - j >= (least) * VL || n - j == (v) * VL; j += (v) * VL) \
     FN(name)(VL, 0, f, 0, j, bias, c, ldc, accumulate, j + (v) * VL, NULL)
 #if LEVEL_ID == 2
@@ -320,7 +320,7 @@ static NOINLINE void FN(gemm_stripes)(int64_t m, int64_t n, int both, const FN(f
 #endif
 }
 
-#define LONG_SUM 512 /* terms at once of longer sums: the rows of B in a stripe stay in the second cache */
+#define LONG_SUM 512 /* terms at once of sums twice as long or longer: a stripe of B stays in the second cache */
 
 static void FN(leaf_gemm)(int64_t m, int64_t n, int64_t k, const void *a, int64_t a_row, int64_t a_col, const void *b,
                           int64_t ldb, const void *bias, void *c, int64_t ldc, int accumulate, const void *then)

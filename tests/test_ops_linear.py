@@ -84,3 +84,24 @@ def test_any_shape_equals_the_sums_written_out(lead, K, N, dtype, bias, seed):
     if bias:
         expected["db"] = d.sum(axis=0)
     assert_agrees(run_linear(**cast(case, dtype)), expected, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("rows", [2, 3, 4, 5, 6, 7, 9, 10, 13, 18])
+def test_every_way_of_cutting_a_product_into_tiles(rng, rows, dtype):
+    """Of columns there are up to thirteen vectors at every CPU level, with and without a part of one left over."""
+    for N in (9, 17, 24, 33, 40, 48, 50, 65, 80, 81, 96, 100, 104, 112, 145, 208):
+        for K in (1, 8, 31):
+            case = linear_inputs(rng, (rows,), K, N)
+            expected = np.einsum("ik,kj->ij", case["x"], case["w"], optimize=False) + case["b"]
+            assert_agrees({"y": run_linear(**cast(case, dtype))["y"]}, {"y": expected}, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("rows", "K", "N"), [(3, 1024, 40), (6, 1700, 50), (1100, 3, 70), (2048, 20, 33)])
+def test_long_sums_are_taken_in_pieces(rng, rows, K, N, dtype):
+    case = linear_inputs(rng, (rows,), K, N)
+    x, w, dy = (case[name] / max(rows, K) ** 0.5 for name in ("x", "w", "dy"))
+    expected = {"y": np.einsum("ik,kj->ij", x, w, optimize=False), "dw": np.einsum("ik,ij->kj", x, dy, optimize=False)}
+    out = run_linear(**cast({"x": x, "w": w, "dy": dy}, dtype))
+    assert_agrees({name: out[name] for name in expected}, expected, dtype)
