@@ -28,7 +28,7 @@ RECURRENT_TABLE = {
 }
 #: Sizes in between, so that nothing is tuned to a point: one floor and aim for all of them.
 RECURRENT_BETWEEN = {
-    (B, 20, H, H): ((1.1, 1.5), (1.1, 1.5)) for B in (1, 4, 16, 50, 128) for H in (4, 10, 20, 48, 100, 160, 256)
+    (B, 20, H, H): ((1.1, 1.5), (1.1, 1.5)) for B in (1, 4, 16, 50, 128) for H in (4, 10, 20, 48, 100, 160, 200, 256)
 }
 RECURRENT_CELLS = ("LSTM", "GRU", "RNN")
 #: At the CPU levels below AVX-512, against torch at the same: nowhere slower by more than 1.5.
