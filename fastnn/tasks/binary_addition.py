@@ -396,7 +396,7 @@ def _train_tutorial(model: fnn.Sequential, args: argparse.Namespace, say: _runs.
         finally:
             notes["iterations"] = done + optimizer.updates
         if not np.isfinite(model.vectors.params).all():  # by the last update: no loss has been computed with them
-            raise _runs.diverged(args, "weights that are none")
+            raise _runs.diverged(args, "weights of nan or infinity")
         if notes["iterations"] % REPORT_EVERY == 0:
             run.save(model)
 
