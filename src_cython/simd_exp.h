@@ -154,31 +154,6 @@ INLINE vec v_exp(vec x)
 #endif
 }
 
-/* a / b, for b within the range of the normal numbers and 1 / b too: within 1 ulp. */
-INLINE vec v_divide(vec a, vec b)
-{
-#if LEVEL_ID == 2 && !IS_DOUBLE
-    /* An estimate of 14 bits, improved once, and the quotient's own remainder: half the time of a division. */
-    __m512 r = _mm512_rcp14_ps(b), q;
-    r = _mm512_fmadd_ps(_mm512_fnmadd_ps(b, r, _mm512_set1_ps(1)), r, r);
-    q = _mm512_mul_ps(a, r);
-    return _mm512_fmadd_ps(_mm512_fnmadd_ps(b, q, a), r, q);
-#else
-    return a / b;
-#endif
-}
-
-/* 1 / b, under the same conditions */
-INLINE vec v_reciprocal(vec b)
-{
-#if LEVEL_ID == 2 && !IS_DOUBLE
-    __m512 r = _mm512_rcp14_ps(b);
-    return _mm512_fmadd_ps(_mm512_fnmadd_ps(b, r, _mm512_set1_ps(1)), r, r);
-#else
-    return 1 / b;
-#endif
-}
-
 /* 1 / (1 + exp(-x)) within [smallest normal number, largest number below 1]: x is kept where the result is. */
 INLINE vec v_sigmoid(vec x)
 {
@@ -187,7 +162,7 @@ INLINE vec v_sigmoid(vec x)
     x = v_min(v_all((REAL)CONSTANT(16.635f, 36.7)), v_max(v_all((REAL)CONSTANT(-87.33654f, -708.396418532264)), x));
     q = v_expm1_reduced(-x, &n, &bits);
     e = v_power_of_two(bits);
-    return v_reciprocal(v_fma(e, q + 1, v_all(1))); /* e + 1 would round to 1 where x is clipped, and y be 1 */
+    return 1 / v_fma(e, q + 1, v_all(1)); /* e + 1 would round to 1 where x is clipped, and y be 1 */
 }
 
 /* 1 + exp(-x) of x = -z log 2: whoever made z as a sum of products has put the factor into the weights. Within
@@ -203,17 +178,7 @@ INLINE vec v_sigmoid_below(vec z)
 /* 1 / (1 + exp(-x)) of the same */
 INLINE vec v_sigmoid_of_log2(vec z)
 {
-    return v_reciprocal(v_sigmoid_below(z));
-}
-
-/* a / b, under the same conditions: within 2 ulp, for a little less than v_divide. */
-INLINE vec v_quotient(vec a, vec b)
-{
-#if LEVEL_ID == 2 && !IS_DOUBLE
-    return a * v_reciprocal(b);
-#else
-    return a / b;
-#endif
+    return 1 / v_sigmoid_below(z);
 }
 
 /* tanh(x) = expm1(2x) / (expm1(2x) + 2) of x = z log(2) / 2, as numerator and ``below``: exact at 0, and relatively
@@ -231,7 +196,7 @@ INLINE vec v_tanh_of_log2_parts(vec z, vec *below)
 INLINE vec v_tanh_of_log2(vec z)
 {
     vec below, above = v_tanh_of_log2_parts(z, &below);
-    return v_quotient(above, below);
+    return above / below;
 }
 
 INLINE vec v_tanh(vec x)
@@ -242,5 +207,5 @@ INLINE vec v_tanh(vec x)
     q = v_expm1_reduced(x + x, &n, &bits);
     scale = v_power_of_two(bits);
     e = v_fma(scale, q, scale - 1);
-    return v_divide(e, e + 2);
+    return e / (e + 2);
 }

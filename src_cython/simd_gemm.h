@@ -80,6 +80,8 @@ INLINE void FN(gemm_tile)(int m, int v, int tail, int both, const FN(factors) * 
             }
         }
     }
+    FORGET(c);
+    FORGET(ldc);
     UNROLL for (j = 0; j < v; j++)
         UNROLL for (i = 0; i < m; i++) {
             if (j == v - 1 && tail < VL)
@@ -147,27 +149,28 @@ TILE(gemm_lone_5x4, 5, 4, 0, 0, 4)
     static void FN(gemm_stripe_##v)(int tail, int64_t j, int64_t m, int64_t n, int both, const FN(factors) * f, \
                                     const REAL *bias, REAL *c, int64_t ldc, int accumulate, const REAL *then)   \
     {                                                                                                           \
-        const int64_t last = j + (v) * VL, end = last + (v) * VL < n ? last + (v) * VL : n;                     \
-        int64_t i, rows, next = last, other = then ? j : last;                                                  \
+        const int64_t last = j + (v) * VL, from = last < n ? last : 0;                                          \
+        const int64_t end = from + (v) * VL < n ? from + (v) * VL : n;                                          \
+        int64_t i, rows, next = from, other = then ? j : last;                                                  \
         for (i = 0; i < m; i += rows) {                                                                         \
             const int64_t left = m - i, tiles = (left + 3) / 4;                                                 \
-            const REAL *from = NULL;                                                                            \
+            const REAL *source = NULL;                                                                          \
             int64_t ahead = j;                                                                                  \
             if (next < end) {                                                                                   \
                 ahead = next;                                                                                   \
                 next += 2 * VL;                                                                                 \
             } else if (other < last) {                                                                          \
-                from = then;                                                                                    \
+                source = then;                                                                                  \
                 ahead = other;                                                                                  \
                 other += 2 * VL;                                                                                \
             }                                                                                                   \
             rows = (left + tiles - 1) / tiles; /* with three rather than two */                                 \
             if (rows == 4)                                                                                      \
-                FN(gemm_tile_4x##v)(tail, both, f, i, j, bias, c, ldc, accumulate, ahead, from);                \
+                FN(gemm_tile_4x##v)(tail, both, f, i, j, bias, c, ldc, accumulate, ahead, source);              \
             else if (rows == 3)                                                                                 \
-                FN(gemm_tile_3x##v)(tail, both, f, i, j, bias, c, ldc, accumulate, ahead, from);                \
+                FN(gemm_tile_3x##v)(tail, both, f, i, j, bias, c, ldc, accumulate, ahead, source);              \
             else                                                                                                \
-                FN(gemm_tile_2x##v)(tail, both, f, i, j, bias, c, ldc, accumulate, ahead, from);                \
+                FN(gemm_tile_2x##v)(tail, both, f, i, j, bias, c, ldc, accumulate, ahead, source);              \
         }                                                                                                       \
     }
 STRIPE(3)

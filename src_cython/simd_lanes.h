@@ -349,11 +349,11 @@ INLINE vec FN(lstm_state)(int keep, vec *i, vec *f, vec *g, vec *o, vec c_prev)
     *f = v_sigmoid_of_log2(*f);
     *o = v_sigmoid_below(*o);
     if (keep) {
-        *i = v_reciprocal(*i);
-        *g = v_quotient(above, below);
+        *i = 1 / *i;
+        *g = above / below;
         product = *i * *g;
     } else
-        product = v_quotient(above, *i * below);
+        product = above / (*i * below);
     return v_fma(*f, c_prev, product);
 }
 
@@ -361,8 +361,8 @@ INLINE vec FN(lstm_state)(int keep, vec *i, vec *f, vec *g, vec *o, vec c_prev)
 INLINE vec FN(lstm_output)(vec *o, vec c)
 {
     vec below, above = v_tanh_of_log2_parts(c * (REAL)2.8853900817779268147, &below), h;
-    h = v_quotient(above, *o * below);
-    *o = v_reciprocal(*o);
+    h = above / (*o * below);
+    *o = 1 / *o;
     return h;
 }
 
@@ -475,7 +475,7 @@ static void FN(leaf_lstm_dz)(int64_t vectors, int64_t H, const void *gates_, con
             if (dy)
                 dh += v_load(dy + at);
             /* h = o tanh(c), hence o (1 - tanh(c)^2) = o - h (h / o) and tanh(c) o (1 - o) = h (1 - o) */
-            dc = v_fma(dh, o - h * v_divide(h, o), v_load(dc_all + at));
+            dc = v_fma(dh, o - h * (h / o), v_load(dc_all + at));
             di = dc * g * (i - i * i);
             df = dc * v_load(c_prev + at) * (f - f * f);
             dg = dc * i * (1 - g * g);

@@ -39,13 +39,10 @@
 #define v_sum4 FN(v_sum4)
 #define v_transpose FN(v_transpose)
 #define v_exp2m1_parts FN(v_exp2m1_parts)
-#define v_reciprocal FN(v_reciprocal)
 #define v_sigmoid_below FN(v_sigmoid_below)
 #define v_sigmoid_of_log2 FN(v_sigmoid_of_log2)
 #define v_tanh_of_log2 FN(v_tanh_of_log2)
 #define v_tanh_of_log2_parts FN(v_tanh_of_log2_parts)
-#define v_quotient FN(v_quotient)
-#define v_divide FN(v_divide)
 #define v_largest FN(v_largest)
 #define v_expm1_reduced FN(v_expm1_reduced)
 #define v_power_of_two FN(v_power_of_two)
@@ -63,12 +60,14 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #define UNROLL_TWICE _Pragma("GCC unroll 2")
 #define PREFETCH(p) __builtin_prefetch(p, 0, 2) /* into the second cache */
+#define FORGET(p) __asm__("" : "+r"(p)) /* what was computed from it before is not kept in a register for later */
 #else
 #define INLINE static __inline
 #define NOINLINE
 #define UNROLL
 #define UNROLL_TWICE
 #define PREFETCH(p) ((void)0)
+#define FORGET(p) ((void)0)
 #endif
 
 #if defined(__GNUC__) && defined(__x86_64__)

@@ -157,15 +157,15 @@ INLINE void FN(row_gates)(int vectors, int woven, int keep, const vec *sums, REA
         o[j] = v_sigmoid_below(sums[3 * vectors + j] * -LOG2_E);
         TERM;
         if (keep) {
-            const vec g = v_quotient(above, below);
-            i = v_reciprocal(i);
+            const vec g = above / below;
+            i = 1 / i;
             product = i * g;
             v_store(z + j * VL, i);
             v_store(z + width + j * VL, f);
             v_store(z + 2 * width + j * VL, g);
-            v_store(z + 3 * width + j * VL, v_reciprocal(o[j]));
+            v_store(z + 3 * width + j * VL, 1 / o[j]);
         } else
-            product = v_quotient(above, i * below);
+            product = above / (i * below);
         state[j] = v_fma(f, v_load(c_prev + j * VL), product);
         v_store(c + j * VL, state[j]);
     }
@@ -173,7 +173,7 @@ INLINE void FN(row_gates)(int vectors, int woven, int keep, const vec *sums, REA
         vec below, above = v_tanh_of_log2_parts(state[j] * (2 * LOG2_E), &below);
         TERM;
         TERM;
-        v_store(h_new + j * VL, v_quotient(above, o[j] * below));
+        v_store(h_new + j * VL, above / (o[j] * below));
         TERM;
         TERM;
     }
@@ -298,7 +298,7 @@ static void FN(leaf_lstm_rows_dz)(int64_t H, int64_t stride, const void *gates_,
         if (dy)
             dh += n == VL ? v_load(dy + u) : v_load_n(dy + u, n);
         /* as in leaf_lstm_dz */
-        dc = v_fma(dh, o - h * v_divide(h, o), v_load(dc_all + u));
+        dc = v_fma(dh, o - h * (h / o), v_load(dc_all + u));
         v_store(dc_all + u, dc * f);
         v_store(dh_all + u, v_all(0));
         v_store_n(dz + u, dc * g * (i - i * i), n);
