@@ -118,7 +118,7 @@ class Lowering:
         for number, output in enumerate(self._outputs):
             if losses:
                 ops, self._outputs[number] = losses[number].fuse(ops, self._outputs, number)
-            elif output in self._long:
+            elif output in self._long and not any(op.clears_padding for op in ops if op.output is output):
                 self._outputs[number] = self._append(ops, MaskOp((output,)))
             # Each output is an array of its own, with a gradient of its own.
             if self._outputs[number] in (*self._outputs[:number], *self._inputs, *states):

@@ -10,7 +10,7 @@ from libc.string cimport memcpy, memset
 
 from fastnn._compiled.kernel cimport args_t, launch, register
 from fastnn._compiled.linear cimport blas_pays, product
-from fastnn._compiled.simd cimport half_leaf, leaf, leaf_t
+from fastnn._compiled.simd cimport half_leaf, leaf, leaf_t, run_t
 from fastnn._compiled.simd_gru cimport gru_leaf, gru_leaf_t
 
 __all__ = ["gru_backward", "gru_forward", "gru_sizes"]

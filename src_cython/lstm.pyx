@@ -11,7 +11,7 @@ from libc.string cimport memcpy, memset
 
 from fastnn._compiled.kernel cimport args_t, launch, register
 from fastnn._compiled.linear cimport blas_pays, product
-from fastnn._compiled.simd cimport ahead_t, half_leaf, leaf, leaf_t
+from fastnn._compiled.simd cimport ahead_t, half_leaf, leaf, leaf_t, run_t
 
 __all__ = ["lstm_backward", "lstm_forward", "lstm_sizes"]
 

@@ -95,29 +95,34 @@ cdef void lanes_to_rows(const leaf_t* L, const floating* lanes, int64_t rows, in
 cdef void steps_in(const leaf_t* L, shape_t* s, const lanes_t* b, const floating* x, int64_t x_steps, int64_t features,
                    int64_t rows, floating* out) noexcept nogil:
     """A block's examples of x (B, x_steps, features) as lanes whose steps are ``rows`` apart; x_steps is T, or 1."""
-    cdef int64_t stride = x_steps * features, steps = b.steps if x_steps == s.T else 1, lane, example, at
-    cdef int64_t begin, end
+    cdef int64_t stride = x_steps * features, steps = b.steps if x_steps == s.T else 1, lane, example, end
+    cdef run_t* run = b.runs
     cdef floating* row = <floating*>b.rows
     if b.lane == NULL:
         rows_to_lanes(L, x + b.first * stride, stride, b.n, steps, features, rows, out, b.vectors)
         return
     for lane in range(b.first, b.first + b.LB):
-        example, at = b.follower[s.B + lane], 0
+        example = b.follower[s.B + lane]
+        if example == NOBODY:
+            run.to, run.n, run.zeros = row, 0, steps * features
+            run += 1
         while example != NOBODY:
-            end = b.end[example] if x_steps == s.T else 1
-            begin = end - min(b.length[example], x_steps)
-            memset(row + at * features, 0, (begin - at) * features * sizeof(floating))
-            memcpy(row + begin * features, x + example * stride, (end - begin) * features * sizeof(floating))
-            example, at = b.follower[example], end
-        memset(row + at * features, 0, (steps - at) * features * sizeof(floating))
+            run.source, run.n = x + example * stride, min(b.length[example], x_steps) * features
+            end = b.end[example] if x_steps == s.T else min(b.length[example], x_steps)
+            run.to = row + end * features - run.n
+            example = b.follower[example]
+            run.zeros = ((steps if example == NOBODY else end + 1) - end) * features
+            run += 1
         row += steps * features
+    L.move_runs(b.runs, run - b.runs)
     rows_to_lanes(L, <floating*>b.rows, steps * features, b.LB, steps, features, rows, out, b.vectors)
 
 
 cdef void steps_out(const leaf_t* L, shape_t* s, const lanes_t* b, const floating* lanes, int64_t y_steps,
                     int64_t features, int64_t rows, floating* y) noexcept nogil:
     """The way back, to y (B, y_steps, features); 0 past the sequences' ends."""
-    cdef int64_t stride = y_steps * features, steps = b.steps if y_steps == s.T else 1, lane, example, n
+    cdef int64_t stride = y_steps * features, steps = b.steps if y_steps == s.T else 1, lane, example
+    cdef run_t* run = b.runs
     cdef const floating* row = <floating*>b.rows
     if b.lane == NULL:
         lanes_to_rows(L, lanes, rows, b.n, steps, features, y + b.first * stride, stride, b.vectors)
@@ -126,12 +131,13 @@ cdef void steps_out(const leaf_t* L, shape_t* s, const lanes_t* b, const floatin
     for lane in range(b.first, b.first + b.LB):
         example = b.follower[s.B + lane]
         while example != NOBODY:
-            n = min(b.length[example], y_steps)
-            memcpy(y + example * stride, row + (b.end[example] - n if y_steps == s.T else 0) * features,
-                   n * features * sizeof(floating))
-            memset(y + example * stride + n * features, 0, (y_steps - n) * features * sizeof(floating))
+            run.to, run.n = y + example * stride, min(b.length[example], y_steps) * features
+            run.zeros = stride - run.n
+            run.source = row + (b.end[example] * features - run.n if y_steps == s.T else 0)
+            run += 1
             example = b.follower[example]
         row += steps * features
+    L.move_runs(b.runs, run - b.runs)
 
 
 # -------------------------------------------------------------------------------------------- gradients of the weights

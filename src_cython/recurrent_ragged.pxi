@@ -75,6 +75,7 @@ cdef struct lanes_t:
     int64_t *ending     # of a step, from step -1 on: one of those who have their gap there
     int64_t *other      # another one
     void *rows          # room for a block's examples one after another
+    run_t *runs         # and for what of them is copied where
 
 
 cdef inline int64_t slots(shape_t* s) noexcept nogil:
@@ -84,8 +85,8 @@ cdef inline int64_t slots(shape_t* s) noexcept nogil:
 
 cdef int64_t ragged_size(shape_t* s) noexcept nogil:
     """Elements of scratch that deal_lanes takes."""
-    cdef int64_t lanes = up(s.B, s.VL), whole = 5 * (s.B + lanes) + 2 * lanes + 4 * slots(s) + 8
-    return order_size(s) + 2 * whole + 64 * 9 + 2 * s.VL * slots(s) * max(s.I, s.D * s.H)
+    cdef int64_t lanes = up(s.B, s.VL), whole = 9 * (s.B + lanes) + 2 * lanes + 4 * slots(s) + 8
+    return order_size(s) + 2 * whole + 64 * 10 + 2 * s.VL * slots(s) * max(s.I, s.D * s.H)
 
 
 cdef inline int64_t most_steps(shape_t* s, int64_t vectors) noexcept nogil:
@@ -152,6 +153,7 @@ cdef void deal_lanes(shape_t* s, const int64_t* lengths, bint alone, floating** 
     b.follower, b.other = take_whole(free, s.B + lanes), take_whole(free, s.B + lanes)
     b.length, b.ending = take_whole(free, s.B), take_whole(free, 2 * slots(s) + 2)
     room = take_whole(free, 2 * lanes + 2 * slots(s) + 2)
+    b.runs = <run_t*>take_whole(free, (s.B + lanes) * <int64_t>(sizeof(run_t) // sizeof(int64_t)))
     b.rows = take(free, 2 * s.VL * slots(s) * max(s.I, s.D * s.H))
     lanes_cost(s, order, &vectors)
     if alone:

@@ -11,7 +11,7 @@ from libc.string cimport memcpy, memset
 
 from fastnn._compiled.kernel cimport args_t, launch, register
 from fastnn._compiled.linear cimport blas_pays, product
-from fastnn._compiled.simd cimport half_leaf, leaf, leaf_t
+from fastnn._compiled.simd cimport half_leaf, leaf, leaf_t, run_t
 from fastnn._compiled.simd_rnn cimport rnn_leaf, rnn_leaf_t
 
 __all__ = ["rnn_backward", "rnn_forward", "rnn_sizes"]

@@ -21,6 +21,13 @@ typedef struct ahead_t {
     int64_t column, term, terms, more;
 } ahead_t;
 
+/* n numbers to copy, and as many as ``zeros`` to clear behind them. */
+typedef struct run_t {
+    const void *from;
+    void *to;
+    int64_t n, zeros;
+} run_t;
+
 typedef struct leaf_t {
     const char *level;
     int64_t VL; /* lanes of a vector */
@@ -38,6 +45,7 @@ typedef struct leaf_t {
     void (*axpy)(double alpha, const void *x, void *y, int64_t n); /* y += alpha x */
     void (*scale)(void *d, double alpha, int64_t n);              /* d *= alpha */
     void (*mul)(const void *a, const void *b, void *y, int64_t n); /* y = a b */
+    void (*move_runs)(const run_t *runs, int64_t count); /* short ones, for which memcpy and memset cost a call each */
     double (*dot)(const void *x, const void *y, int64_t n);       /* sums in the type of x */
     double (*sumsq)(const void *x, int64_t n);                    /* sums in double */
 

@@ -47,6 +47,29 @@ MAP2(leaf_mul, a * b)
 #undef MAP
 #undef MAP2
 
+/* n numbers, or zeros where there is no source; the last two vectors overlap. */
+INLINE void FN(fill)(REAL *to, const REAL *from, int64_t n)
+{
+    int64_t i;
+    if (n < VL) {
+        if (n > 0)
+            v_store_n(to, from ? v_load_n(from, (int)n) : v_all(0), (int)n);
+        return;
+    }
+    for (i = 0; i < n - VL; i += VL)
+        v_store(to + i, from ? v_load(from + i) : v_all(0));
+    v_store(to + n - VL, from ? v_load(from + n - VL) : v_all(0));
+}
+
+static void FN(leaf_move_runs)(const run_t *runs, int64_t count)
+{
+    int64_t i;
+    for (i = 0; i < count; i++) {
+        FN(fill)(runs[i].to, runs[i].from, runs[i].n);
+        FN(fill)((REAL *)runs[i].to + runs[i].n, NULL, runs[i].zeros);
+    }
+}
+
 static void FN(leaf_log)(const void *x_, void *y_, int64_t n)
 {
     const REAL *x = x_;

@@ -12,6 +12,7 @@ static const leaf_t FN(leaves) = {
     LEVEL_NAME,
     VL,
     .add = leaf_add_float_avx512,
+    .move_runs = leaf_move_runs_float_avx512,
     .transpose = leaf_transpose_float_avx512,
     .adam = NULL, /* from here on in order */
     STEP_UNITS,

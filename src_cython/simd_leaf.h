@@ -31,6 +31,7 @@ static const leaf_t FN(leaves) = {
     FN(leaf_axpy),
     FN(leaf_scale),
     FN(leaf_mul),
+    FN(leaf_move_runs),
     FN(leaf_dot),
     FN(leaf_sumsq),
     FN(leaf_softmax),

@@ -252,6 +252,29 @@ def test_final_states_are_those_of_each_sequences_own_end(backend, rng, kind):
         assert not out["y"][k, steps:].any()
 
 
+@pytest.mark.parametrize("B", [3, 40])  # by rows, and side by side in lanes
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True}, {"num_layers": 2}])
+@pytest.mark.parametrize("kind", [*KINDS, "peepholes"])
+def test_padding_is_0_and_its_gradient_is_not_read(backend, rng, kind, options, B):
+    """No model has to clear the padding behind these layers."""
+    layer = fnn.LSTM(3, 4, peepholes=True, **options) if kind == "peepholes" else layer_of(kind, 3, 4, **options)
+    net = fnn.Sequential(layer, dtype="float64", seed=0)
+    x, lengths = rng.standard_normal((B, 6, 3)), rng.integers(0, 7, B)
+    padding = np.arange(6) >= lengths[:, None]
+    x[padding] = 1e3
+    dy, found = rng.standard_normal((B, 6, 4 * layer.directions)), []
+    for behind in (0, 1e3, np.nan):
+        y = net.forward(x, training=True, lengths=lengths)
+        assert not y[padding].any()
+        net.zero_grad()
+        dx = net.backward(np.where(padding[..., None], behind, dy))
+        assert not dx[padding].any()
+        found.append((dx, net.vectors.grads.copy()))
+    for dx, gradients in found[1:]:
+        np.testing.assert_array_equal(dx, found[0][0])
+        np.testing.assert_array_equal(gradients, found[0][1])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_of_a_stack_with_states(backend, rng, kind):
     case = layer_inputs(rng, kind, 3, 4, 2, 2, 2, 2, lengths=[4, 0, 2])

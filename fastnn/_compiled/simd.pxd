@@ -10,6 +10,11 @@ cdef extern from "simd.h" nogil:
         void* z
         int64_t inputs, x_row, z_row, column, term, terms, more
 
+    ctypedef struct run_t:
+        const void* source "from"
+        void* to
+        int64_t n, zeros
+
     ctypedef struct leaf_t:
         const char* level
         int64_t VL
@@ -25,6 +30,7 @@ cdef extern from "simd.h" nogil:
         void (*axpy)(double alpha, const void* x, void* y, int64_t n) noexcept nogil
         void (*scale)(void* d, double alpha, int64_t n) noexcept nogil
         void (*mul)(const void* a, const void* b, void* y, int64_t n) noexcept nogil
+        void (*move_runs)(const run_t* runs, int64_t count) noexcept nogil
         double (*dot)(const void* x, const void* y, int64_t n) noexcept nogil
         double (*sumsq)(const void* x, int64_t n) noexcept nogil
         void (*softmax)(const void* x, void* y, int64_t rows, int64_t cols) noexcept nogil

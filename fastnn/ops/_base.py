@@ -208,6 +208,8 @@ class Op:
     stateful = False
     #: Why the op does not take ragged sequences, as an error's text; "" where it does.
     refuses_lengths = ""
+    #: The first output is 0 at the padding of ragged sequences, and its gradient is not read there.
+    clears_padding = False
 
     def __post_init__(self) -> None:
         self.outputs = tuple(Value(shape) for shape in self.shapes(*(value.shape for value in self.inputs)))

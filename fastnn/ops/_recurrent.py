@@ -60,6 +60,7 @@ class RecurrentOp(Op):
     states: ClassVar[int]  #: The number of states from one step to the next.
 
     recurrent = True
+    clears_padding = True
 
     @property
     def refuses_streams(self) -> str:  # type: ignore[override]
