@@ -31,6 +31,8 @@ RECURRENT_BETWEEN = {
     (B, 20, H, H): ((1.1, 1.5), (1.1, 1.5)) for B in (1, 4, 16, 50, 128) for H in (4, 10, 20, 48, 100, 160, 200, 256)
 }
 RECURRENT_CELLS = ("LSTM", "GRU", "RNN")
+#: Ragged batches, lengths 1 to T: the share of the padded batch's time.
+RAGGED = [(B, 32, H, H) for B in (8, 16, 32, 128) for H in (4, 8, 13, 20, 32, 64, 128)]
 #: At the CPU levels below AVX-512, against torch at the same: nowhere slower by more than 1.5.
 RECURRENT_LEVELS = dict.fromkeys(("baseline", "avx2"), (1 / 1.5, 1.0))
 #: What two threads are measured at: the share of the speed-up of two independent loops.
@@ -68,6 +70,12 @@ FIGURES = {
         for cell in RECURRENT_CELLS
         for shape, both in (RECURRENT_TABLE | RECURRENT_BETWEEN).items()
         for what, limits in zip(("forward", "training"), both, strict=True)
+    },
+    **{
+        f"{cell} ragged {what} {shape}": Figure(0.75, 0.55, lower=True, unit="of its time")
+        for cell in RECURRENT_CELLS
+        for shape in RAGGED
+        for what in ("forward", "training")
     },
     **{
         f"{cell} {what} {shape} at {level}": Figure(*limits)
