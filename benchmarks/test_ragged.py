@@ -56,4 +56,5 @@ def test_ragged(report, benchmark, cell, shape, what):
     times, loops = race(functions, repeat=15, min_time=0.003, clock=time.process_time)
     benchmark.pedantic(functions[0], rounds=3, iterations=loops[0])
     ours, theirs = (min(runs) for runs in times)
-    report.add(f"{cell} ragged {what} {shape}", ours / theirs, ours=seconds(ours), theirs=seconds(theirs), peer="padded")
+    name = f"{cell} ragged {what} {shape}"
+    report.add(name, ours / theirs, ours=seconds(ours), theirs=seconds(theirs), peer="padded")
