@@ -52,11 +52,25 @@ cdef void clear_columns(const lanes_t* b, int64_t at, int64_t rows, floating* la
         example = b.other[example]
 
 
+cdef enum:
+    MOST_LANES = 32  # of a block, at any level
+
+
+cdef inline void** rows_apart(void** rows, const floating* first, int64_t stride, int64_t n) noexcept nogil:
+    """n rows ``stride`` apart."""
+    cdef int64_t i
+    for i in range(n):
+        rows[i] = <void*>(first + i * stride)
+    return rows
+
+
 cdef void state_in(const leaf_t* L, shape_t* s, const lanes_t* b, bint last, int64_t d, const floating* state,
                    floating* out) noexcept nogil:
     """One direction's columns of a state (B, D H) as lanes, at the first or the last place; zeros for None."""
+    cdef void* rows[MOST_LANES]
     if b.lane == NULL and state != NULL:
-        L.to_lanes(state + (b.first * s.D + d) * s.H, s.D * s.H, b.n, s.H, out, b.vectors)
+        rows_apart(rows, state + (b.first * s.D + d) * s.H, s.D * s.H, b.n)
+        L.to_lanes(<const void**>rows, 0, b.n, s.H, out, b.vectors)
         return
     memset(out, 0, s.H * b.LB * sizeof(floating))
     if b.lane != NULL and state != NULL:
@@ -65,78 +79,120 @@ cdef void state_in(const leaf_t* L, shape_t* s, const lanes_t* b, bint last, int
 
 cdef void state_out(const leaf_t* L, shape_t* s, const lanes_t* b, bint last, int64_t d, const floating* lanes,
                     floating* state) noexcept nogil:
+    cdef void* rows[MOST_LANES]
     if b.lane != NULL:
         columns_out(s, b, b.steps if last else -1, not last, d, lanes, state)
     elif state != NULL:
-        L.from_lanes(lanes, b.vectors, b.n, s.H, state + (b.first * s.D + d) * s.H, s.D * s.H)
+        L.from_lanes(lanes, b.vectors, b.n, s.H, rows_apart(rows, state + (b.first * s.D + d) * s.H, s.D * s.H, b.n), 0)
 
 
-cdef void rows_to_lanes(const leaf_t* L, const floating* x, int64_t stride, int64_t n, int64_t steps, int64_t features,
-                        int64_t rows, floating* out, int64_t vectors) noexcept nogil:
-    """(n, steps, features), examples ``stride`` apart, as lanes whose steps are ``rows`` apart."""
+cdef void rows_to_lanes(const leaf_t* L, void** rows, int64_t at, int64_t n, int64_t cols, int64_t features, int64_t step,
+                        floating* out, int64_t vectors) noexcept nogil:
+    """The columns at .. at + cols of n rows as lanes: whole steps, ``step`` rows of lanes apart, or steps of no gaps."""
     cdef int64_t t
-    if rows == features:
-        L.to_lanes(x, stride, n, steps * features, out, vectors)
+    if step == features:
+        L.to_lanes(<const void**>rows, at, n, cols, out, vectors)
         return
-    for t in range(steps):
-        L.to_lanes(x + t * features, stride, n, features, out + t * rows * vectors * L.VL, vectors)
+    for t in range(cols // features):
+        L.to_lanes(<const void**>rows, at + t * features, n, features, out + t * step * vectors * L.VL, vectors)
 
 
-cdef void lanes_to_rows(const leaf_t* L, const floating* lanes, int64_t rows, int64_t n, int64_t steps,
-                        int64_t features, floating* y, int64_t stride, int64_t vectors) noexcept nogil:
+cdef void lanes_to_rows(const leaf_t* L, const floating* lanes, int64_t step, int64_t n, int64_t cols, int64_t features,
+                        void** rows, int64_t at, int64_t vectors) noexcept nogil:
     cdef int64_t t
-    if rows == features:
-        L.from_lanes(lanes, vectors, n, steps * features, y, stride)
+    if step == features:
+        L.from_lanes(lanes, vectors, n, cols, rows, at)
         return
-    for t in range(steps):
-        L.from_lanes(lanes + t * rows * vectors * L.VL, vectors, n, features, y + t * features, stride)
+    for t in range(cols // features):
+        L.from_lanes(lanes + t * step * vectors * L.VL, vectors, n, features, rows, at + t * features)
+
+
+cdef int64_t common_columns(const leaf_t* L, shape_t* s, const lanes_t* b, int64_t x_steps, int64_t features, int64_t step,
+                            const floating* x, void** rows) noexcept nogil:
+    """The number of columns, whole vectors or steps, in which all of the block's lanes are at their first sequence, whose
+    rows of x (B, x_steps, features) these are. Sequences are dealt out from the longest to the shortest."""
+    cdef int64_t lane, cols, example = b.follower[s.B + b.first + b.LB - 1]
+    if example == NOBODY or x_steps != s.T:
+        return 0
+    cols = b.length[example] * features
+    for lane in range(b.LB):
+        rows[lane] = <void*>(x + b.follower[s.B + b.first + lane] * x_steps * features)
+    return cols if step != features else cols // L.VL * L.VL
 
 
 cdef void steps_in(const leaf_t* L, shape_t* s, const lanes_t* b, const floating* x, int64_t x_steps, int64_t features,
-                   int64_t rows, floating* out) noexcept nogil:
-    """A block's examples of x (B, x_steps, features) as lanes whose steps are ``rows`` apart; x_steps is T, or 1."""
-    cdef int64_t stride = x_steps * features, steps = b.steps if x_steps == s.T else 1, lane, example, end
+                   int64_t step, floating* out) noexcept nogil:
+    """A block's examples of x (B, x_steps, features) as lanes whose steps are ``step`` rows apart; x_steps is T, or 1.
+
+    What is common to the lanes is taken from x itself, the rest of each lane from a row put together before.
+    """
+    cdef int64_t stride = x_steps * features, steps = b.steps if x_steps == s.T else 1, cols = steps * features
+    cdef int64_t lane, example, end, done
     cdef run_t* run = b.runs
     cdef floating* row = <floating*>b.rows
-    if b.lane == NULL:
-        rows_to_lanes(L, x + b.first * stride, stride, b.n, steps, features, rows, out, b.vectors)
+    cdef void* rows[MOST_LANES]
+    if features == 0:
         return
+    if b.lane == NULL:
+        rows_apart(rows, x + b.first * stride, stride, b.n)
+        rows_to_lanes(L, rows, 0, b.n, cols, features, step, out, b.vectors)
+        return
+    done = common_columns(L, s, b, x_steps, features, step, x, rows)
+    rows_to_lanes(L, rows, 0, b.LB, done, features, step, out, b.vectors)
+    cols -= done
     for lane in range(b.first, b.first + b.LB):
         example = b.follower[s.B + lane]
         if example == NOBODY:
-            run.to, run.n, run.zeros = row, 0, steps * features
+            run.to, run.n, run.zeros = row, 0, cols
             run += 1
         while example != NOBODY:
             run.source, run.n = x + example * stride, min(b.length[example], x_steps) * features
             end = b.end[example] if x_steps == s.T else min(b.length[example], x_steps)
-            run.to = row + end * features - run.n
+            if end * features == run.n:  # the first one
+                run.source, run.n = x + example * stride + done, run.n - done
+            run.to = row + (end * features - done) - run.n
             example = b.follower[example]
             run.zeros = ((steps if example == NOBODY else end + 1) - end) * features
             run += 1
-        row += steps * features
+        row += cols
     L.move_runs(b.runs, run - b.runs)
-    rows_to_lanes(L, <floating*>b.rows, steps * features, b.LB, steps, features, rows, out, b.vectors)
+    rows_apart(rows, <floating*>b.rows, cols, b.LB)
+    rows_to_lanes(L, rows, 0, b.LB, cols, features, step, out + done // features * step * b.LB if step != features
+                  else out + done * b.LB, b.vectors)
 
 
 cdef void steps_out(const leaf_t* L, shape_t* s, const lanes_t* b, const floating* lanes, int64_t y_steps,
-                    int64_t features, int64_t rows, floating* y) noexcept nogil:
+                    int64_t features, int64_t step, floating* y) noexcept nogil:
     """The way back, to y (B, y_steps, features); 0 past the sequences' ends."""
-    cdef int64_t stride = y_steps * features, steps = b.steps if y_steps == s.T else 1, lane, example
+    cdef int64_t stride = y_steps * features, steps = b.steps if y_steps == s.T else 1, cols = steps * features
+    cdef int64_t lane, example, done
     cdef run_t* run = b.runs
     cdef const floating* row = <floating*>b.rows
-    if b.lane == NULL:
-        lanes_to_rows(L, lanes, rows, b.n, steps, features, y + b.first * stride, stride, b.vectors)
+    cdef void* rows[MOST_LANES]
+    if features == 0:
         return
-    lanes_to_rows(L, lanes, rows, b.LB, steps, features, <floating*>b.rows, steps * features, b.vectors)
+    if b.lane == NULL:
+        rows_apart(rows, y + b.first * stride, stride, b.n)
+        lanes_to_rows(L, lanes, step, b.n, cols, features, rows, 0, b.vectors)
+        return
+    done = common_columns(L, s, b, y_steps, features, step, y, rows)
+    lanes_to_rows(L, lanes, step, b.LB, done, features, rows, 0, b.vectors)
+    cols -= done
+    rows_apart(rows, <floating*>b.rows, cols, b.LB)
+    lanes_to_rows(L, lanes + done // features * step * b.LB if step != features else lanes + done * b.LB, step, b.LB, cols,
+                  features, rows, 0, b.vectors)
     for lane in range(b.first, b.first + b.LB):
         example = b.follower[s.B + lane]
         while example != NOBODY:
-            run.to, run.n = y + example * stride, min(b.length[example], y_steps) * features
+            run.n = min(b.length[example], y_steps) * features
             run.zeros = stride - run.n
-            run.source = row + (b.end[example] * features - run.n if y_steps == s.T else 0)
+            run.to = y + example * stride
+            run.source = row + (b.end[example] * features - done - run.n if y_steps == s.T else 0)
+            if b.end[example] == b.length[example] and y_steps == s.T:  # the first one
+                run.to, run.source, run.n = y + example * stride + done, row, run.n - done
             run += 1
             example = b.follower[example]
-        row += steps * features
+        row += cols
     L.move_runs(b.runs, run - b.runs)
 
 

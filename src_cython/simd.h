@@ -75,8 +75,8 @@ typedef struct leaf_t {
     /* Lanes: matrices (rows, LB) of LB = vectors * VL examples side by side, vectors 1 or 2; simd_lanes.h has more. */
     int64_t STEP_UNITS;    /* units in a group of the weights of lstm_step */
     int64_t PRODUCT_GROUP; /* largest group of rows in the matrix of lanes_product */
-    void (*to_lanes)(const void *x, int64_t stride, int64_t n, int64_t cols, void *out, int64_t vectors);
-    void (*from_lanes)(const void *in, int64_t vectors, int64_t n, int64_t cols, void *y, int64_t stride);
+    void (*to_lanes)(const void *const *rows, int64_t at, int64_t n, int64_t cols, void *out, int64_t vectors);
+    void (*from_lanes)(const void *in, int64_t vectors, int64_t n, int64_t cols, void *const *rows, int64_t at);
     /* Weights in the order in which lstm_step and lanes_product read them. */
     void (*pack_units)(const void *w, int64_t rows, int64_t first, int64_t K, int64_t H, void *out);
     void (*pack_columns)(const void *w, int64_t ld, int64_t K, int64_t count, void *out);

@@ -6,23 +6,22 @@
 
 #define TWO_VECTORS (MOST_VECTORS == 2 && vectors == 2)
 
-/* (n, cols) rows at ``stride`` -> (cols, LB); the lanes from n on are 0. */
-static void FN(leaf_to_lanes)(const void *x_, int64_t stride, int64_t n, int64_t cols, void *out_, int64_t vectors)
+/* The columns at .. at + cols of n rows -> (cols, LB); the lanes from n on are 0. */
+static void FN(leaf_to_lanes)(const void *const *rows, int64_t at, int64_t n, int64_t cols, void *out_, int64_t vectors)
 {
-    const REAL *x = x_;
     const int64_t lb = vectors * VL;
     int64_t v, j;
-    for (v = 0; v < vectors; v++, x += VL * stride, n -= VL) {
+    for (v = 0; v < vectors; v++, rows += VL, n -= VL) {
         REAL *out = (REAL *)out_ + v * VL;
         for (j = 0; j < cols; j += VL) {
             vec tile[VL];
             int width = cols - j < VL ? (int)(cols - j) : VL, i;
             if (width == VL && n >= VL)
                 UNROLL for (i = 0; i < VL; i++)
-                    tile[i] = v_load(x + i * stride + j);
+                    tile[i] = v_load((const REAL *)rows[i] + at + j);
             else
                 UNROLL for (i = 0; i < VL; i++)
-                    tile[i] = i < n ? v_load_n(x + i * stride + j, width) : v_all(0);
+                    tile[i] = i < n ? v_load_n((const REAL *)rows[i] + at + j, width) : v_all(0);
             v_transpose(tile);
             UNROLL for (i = 0; i < VL; i++)
                 if (i < width)
@@ -31,13 +30,12 @@ static void FN(leaf_to_lanes)(const void *x_, int64_t stride, int64_t n, int64_t
     }
 }
 
-/* (cols, LB) -> (n, cols) rows at ``stride`` */
-static void FN(leaf_from_lanes)(const void *in_, int64_t vectors, int64_t n, int64_t cols, void *y_, int64_t stride)
+/* (cols, LB) -> the columns at .. at + cols of n rows */
+static void FN(leaf_from_lanes)(const void *in_, int64_t vectors, int64_t n, int64_t cols, void *const *rows, int64_t at)
 {
     const int64_t lb = vectors * VL;
-    REAL *y = y_;
     int64_t v, j;
-    for (v = 0; v < vectors; v++, y += VL * stride, n -= VL) {
+    for (v = 0; v < vectors; v++, rows += VL, n -= VL) {
         const REAL *in = (const REAL *)in_ + v * VL;
         for (j = 0; j < cols; j += VL) {
             vec tile[VL];
@@ -47,11 +45,11 @@ static void FN(leaf_from_lanes)(const void *in_, int64_t vectors, int64_t n, int
             v_transpose(tile);
             if (width == VL && n >= VL)
                 UNROLL for (i = 0; i < VL; i++)
-                    v_store(y + i * stride + j, tile[i]);
+                    v_store((REAL *)rows[i] + at + j, tile[i]);
             else
                 UNROLL for (i = 0; i < VL; i++)
                     if (i < n)
-                        v_store_n(y + i * stride + j, tile[i], width);
+                        v_store_n((REAL *)rows[i] + at + j, tile[i], width);
         }
     }
 }

@@ -121,6 +121,16 @@ def test_full_and_empty_lengths(H, B, form):
         check(*make(form, "float32", 15, B, 6, 3, H, 2, lengths=lengths))
 
 
+@every_loop
+@every_dtype
+@pytest.mark.parametrize("B", [8, 16, 35, 64])
+@pytest.mark.parametrize("I", [1, 16, 25])
+def test_steps_that_all_lanes_take_alike(I, B, dtype, form):
+    """These come straight from x and go straight to y; what is left of the lanes is put together apart."""
+    lengths = np.random.default_rng(B).integers(4, 8, size=B)
+    check(*make(form, dtype, 21, B, 7, I, 5, 2, lengths=lengths))
+
+
 def spread(B, T):
     """Lengths of every kind: evenly from 0 to T, one of T among short ones, mostly T, all of them T."""
     rng = np.random.default_rng(B)

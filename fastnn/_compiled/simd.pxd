@@ -50,10 +50,10 @@ cdef extern from "simd.h" nogil:
                      double beta2, double eps, double lr_decay) noexcept nogil
         int64_t STEP_UNITS
         int64_t PRODUCT_GROUP
-        void (*to_lanes)(const void* x, int64_t stride, int64_t n, int64_t cols, void* out,
+        void (*to_lanes)(const void** rows, int64_t at, int64_t n, int64_t cols, void* out,
                          int64_t vectors) noexcept nogil
-        void (*from_lanes)(const void* lanes, int64_t vectors, int64_t n, int64_t cols, void* y,
-                           int64_t stride) noexcept nogil
+        void (*from_lanes)(const void* lanes, int64_t vectors, int64_t n, int64_t cols, void** rows,
+                           int64_t at) noexcept nogil
         void (*pack_units)(const void* w, int64_t rows, int64_t first, int64_t K, int64_t H, void* out) noexcept nogil
         void (*pack_columns)(const void* w, int64_t ld, int64_t K, int64_t count, void* out) noexcept nogil
         void (*lanes_product)(int64_t vectors, int64_t M, int64_t K, const void* a, const void* b, const void* bias,
