@@ -78,6 +78,27 @@ INLINE vec v_from_bits(ivec b)
     return v;
 }
 
+#if LEVEL_ID == 0
+/* Lane by lane, in one copy each: they are nowhere fast, and inlined into every tile a twelfth of all leaves' code. */
+static NOINLINE vec FN(load_part)(const REAL *p, int n)
+{
+    REAL part[VL];
+    int i;
+    for (i = 0; i < VL; i++)
+        part[i] = i < n ? p[i] : 0;
+    return v_load(part);
+}
+
+static NOINLINE void FN(store_part)(REAL *p, vec v, int n)
+{
+    REAL part[VL];
+    int i;
+    v_store(part, v);
+    for (i = 0; i < n; i++)
+        p[i] = part[i];
+}
+#endif
+
 /* The first n lanes; the others are 0 and their memory is not touched. Below AVX-512 masks are slow, those of stores
  * most of all, and a loop's whole vectors should not pay for its last one. */
 INLINE vec v_load_n(const REAL *p, int n)
@@ -93,11 +114,7 @@ INLINE vec v_load_n(const REAL *p, int n)
     memcpy(&lanes, (const INTEGER *)FN(lane_mask) + VL - n, sizeof lanes);
     return (vec)MM256(maskload)(p, lanes);
 #else
-    REAL part[VL];
-    int i;
-    for (i = 0; i < VL; i++)
-        part[i] = i < n ? p[i] : 0;
-    return v_load(part);
+    return FN(load_part)(p, n);
 #endif
 }
 
@@ -130,11 +147,7 @@ INLINE void v_store_n(REAL *p, vec v, int n)
     memcpy(&lanes, (const INTEGER *)FN(lane_mask) + VL - n, sizeof lanes);
     MM256(maskstore)(p, lanes, v);
 #else
-    REAL part[VL];
-    int i;
-    v_store(part, v);
-    for (i = 0; i < n; i++)
-        p[i] = part[i];
+    FN(store_part)(p, v, n);
 #endif
 }
 
