@@ -86,9 +86,14 @@ cdef void state_out(const leaf_t* L, shape_t* s, const lanes_t* b, bint last, in
         L.from_lanes(lanes, b.vectors, b.n, s.H, rows_apart(rows, state + (b.first * s.D + d) * s.H, s.D * s.H, b.n), 0)
 
 
+cdef inline int64_t lanes_rows(int64_t cols, int64_t features, int64_t step) noexcept nogil:
+    """The rows of lanes that columns of whole steps take, or of any columns where there is nothing between two steps."""
+    return cols if step == features else cols // features * step
+
+
 cdef void rows_to_lanes(const leaf_t* L, void** rows, int64_t at, int64_t n, int64_t cols, int64_t features, int64_t step,
                         floating* out, int64_t vectors) noexcept nogil:
-    """The columns at .. at + cols of n rows as lanes: whole steps, ``step`` rows of lanes apart, or steps of no gaps."""
+    """The columns at .. at + cols of n rows as lanes; from one step of ``features`` columns to the next are ``step`` rows."""
     cdef int64_t t
     if step == features:
         L.to_lanes(<const void**>rows, at, n, cols, out, vectors)
@@ -109,8 +114,8 @@ cdef void lanes_to_rows(const leaf_t* L, const floating* lanes, int64_t step, in
 
 cdef int64_t common_columns(const leaf_t* L, shape_t* s, const lanes_t* b, int64_t x_steps, int64_t features, int64_t step,
                             const floating* x, void** rows) noexcept nogil:
-    """The number of columns, whole vectors or steps, in which all of the block's lanes are at their first sequence, whose
-    rows of x (B, x_steps, features) these are. Sequences are dealt out from the longest to the shortest."""
+    """Columns, in whole vectors or steps, through which all of the block's lanes are at their first sequence: so many as
+    the last lane's has, since sequences are dealt out from the longest on. ``rows`` are theirs of x (B, x_steps, .)."""
     cdef int64_t lane, cols, example = b.follower[s.B + b.first + b.LB - 1]
     if example == NOBODY or x_steps != s.T:
         return 0
@@ -157,8 +162,7 @@ cdef void steps_in(const leaf_t* L, shape_t* s, const lanes_t* b, const floating
         row += cols
     L.move_runs(b.runs, run - b.runs)
     rows_apart(rows, <floating*>b.rows, cols, b.LB)
-    rows_to_lanes(L, rows, 0, b.LB, cols, features, step, out + done // features * step * b.LB if step != features
-                  else out + done * b.LB, b.vectors)
+    rows_to_lanes(L, rows, 0, b.LB, cols, features, step, out + lanes_rows(done, features, step) * b.LB, b.vectors)
 
 
 cdef void steps_out(const leaf_t* L, shape_t* s, const lanes_t* b, const floating* lanes, int64_t y_steps,
@@ -179,8 +183,7 @@ cdef void steps_out(const leaf_t* L, shape_t* s, const lanes_t* b, const floatin
     lanes_to_rows(L, lanes, step, b.LB, done, features, rows, 0, b.vectors)
     cols -= done
     rows_apart(rows, <floating*>b.rows, cols, b.LB)
-    lanes_to_rows(L, lanes + done // features * step * b.LB if step != features else lanes + done * b.LB, step, b.LB, cols,
-                  features, rows, 0, b.vectors)
+    lanes_to_rows(L, lanes + lanes_rows(done, features, step) * b.LB, step, b.LB, cols, features, rows, 0, b.vectors)
     for lane in range(b.first, b.first + b.LB):
         example = b.follower[s.B + lane]
         while example != NOBODY:
