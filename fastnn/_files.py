@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 try:
@@ -31,36 +31,36 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     if path.is_dir():
         raise IsADirectoryError(f"{path}: expected the name of a file, got a folder.")
     _remove_abandoned(path)
-    handle, name = _new_part(path)
+    # Its name is known before it is made: at whatever line Ctrl-C comes, it is found and removed.
+    part = path.parent / f".{path.name}.{secrets.token_hex(8)}.part"
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(name, 0o666 & ~mask)  # mkstemp's 0o600 would hide the model from the group
-            if fcntl is not None:  # while it is locked
-                os.replace(name, path)
+        while not _write_part(part, content, path):
+            pass
         if fcntl is None:  # pragma: no cover - Windows replaces no open file
-            os.replace(name, path)
+            os.replace(part, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):  # it may have been interrupted after the replacement
-            os.unlink(name)
+            os.unlink(part)
         raise
 
 
-def _new_part(path: Path) -> tuple[int, str]:
-    """Make a file to write to, and lock it: the lock ends with the process, however that ends."""
-    while True:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+def _write_part(part: Path, content: bytes, path: Path) -> bool:
+    """Write the new file and, while it is locked, put it in its place. The lock ends with the process, however it ends.
+
+    False where another writer came between its making and its lock, and took it for abandoned.
+    """
+    with open(part, "xb") as file:
         if fcntl is not None:
             with contextlib.suppress(OSError):  # some file systems have no locks
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            if os.fstat(handle).st_nlink == 0:  # another writer came between the two lines and took it for abandoned
-                os.close(handle)
-                continue
-        return handle, name
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_nlink == 0:
+                return False
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+        if fcntl is not None:
+            os.replace(part, path)
+    return True
 
 
 def _remove_abandoned(path: Path) -> None:

@@ -1,6 +1,5 @@
 """Files are written whole or not at all, whoever else writes the same one."""
 
-import os
 import sys
 
 import pytest
@@ -11,14 +10,14 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="locks parts of 
 
 
 def test_a_part_that_is_being_written_is_left_alone(tmp_path):
-    path = tmp_path / "m[1].st"
-    handle, name = _files._new_part(path)
+    path, part = tmp_path / "m[1].st", tmp_path / ".m[1].st.0123456789abcdef.part"
     (tmp_path / ".m[2].st.abc.part").write_bytes(b"of another file")
-    _files.write_atomically(path, b"one")
-    assert os.path.exists(name)
-    os.close(handle)  # as when the process ends
+    with open(part, "xb") as file:
+        _files.fcntl.flock(file, _files.fcntl.LOCK_EX)
+        _files.write_atomically(path, b"one")
+        assert part.exists()
     _files.write_atomically(path, b"two")
-    assert not os.path.exists(name)
+    assert not part.exists()
     assert path.read_bytes() == b"two"
     assert (tmp_path / ".m[2].st.abc.part").exists()
 
@@ -39,6 +38,49 @@ def test_a_part_that_was_taken_for_abandoned_is_made_again(tmp_path, monkeypatch
     assert len(taken) == 1
     assert [one.name for one in tmp_path.iterdir()] == ["m"]
     assert path.read_bytes() == b"content"
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("before", [None, b"old"])
+def test_an_interruption_at_any_line_leaves_the_old_or_the_new_content(tmp_path, before):
+    """KeyboardInterrupt comes at the first line of the module that is run, then at the second, until none is left."""
+    path, seen = tmp_path / "m", []
+
+    def write_interrupted(at):
+        lines = 0
+
+        def trace(frame, event, _):
+            nonlocal lines
+            if frame.f_code.co_filename != _files.__file__:
+                return None
+            if event == "line":
+                lines += 1
+                if lines == at:
+                    raise KeyboardInterrupt
+            return trace
+
+        outer = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            _files.write_atomically(path, b"new")
+        finally:
+            sys.settrace(outer)
+
+    for at in range(1, 100):
+        if before is None:
+            path.unlink(missing_ok=True)
+        else:
+            path.write_bytes(before)
+        try:
+            write_interrupted(at)
+        except KeyboardInterrupt:
+            seen.append(path.read_bytes() if path.exists() else None)
+            assert [one.name for one in tmp_path.iterdir()] == ([] if seen[-1] is None else ["m"])
+        else:
+            break
+    assert path.read_bytes() == b"new"
+    assert set(seen) == {before, b"new"}
+    assert len(seen) > 15
 
 
 def test_writers_side_by_side_leave_one_whole_file(tmp_path):
