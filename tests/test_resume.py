@@ -449,8 +449,8 @@ os.{function} = kill
 _resumed.main(Path(sys.argv[1]))
 """
 MOMENTS = {
-    "a file just made": ("fdopen", "pass"),
-    "half of it written": ("fdopen", "os.write(arguments[0], bytes(1000))"),
+    "a file just made": ("fstat", "pass"),
+    "half of it written": ("fstat", "os.write(arguments[0], bytes(1000))"),
     "not yet on the disk": ("fsync", "pass"),
     "before its place is taken": ("replace", "pass"),
     "after it": ("replace", "original(*arguments)"),
