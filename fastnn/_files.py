@@ -31,17 +31,19 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     if path.is_dir():
         raise IsADirectoryError(f"{path}: expected the name of a file, got a folder.")
     _remove_abandoned(path)
-    # Its name is known before it is made: at whatever line Ctrl-C comes, it is found and removed.
-    part = path.parent / f".{path.name}.{secrets.token_hex(8)}.part"
-    try:
-        while not _write_part(part, content, path):
-            pass
-        if fcntl is None:  # pragma: no cover - Windows replaces no open file
-            os.replace(part, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):  # it may have been interrupted after the replacement
-            os.unlink(part)
-        raise
+    done = False
+    while not done:
+        # A new name each time: another writer that has opened the last one may still remove what bears its name.
+        # Known before the file is made: at whatever line Ctrl-C comes, it is found and removed.
+        part = path.parent / f".{path.name}.{secrets.token_hex(8)}.part"
+        try:
+            done = _write_part(part, content, path)
+            if fcntl is None:  # pragma: no cover - Windows replaces no open file
+                os.replace(part, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):  # it may have been interrupted after the replacement
+                os.unlink(part)
+            raise
 
 
 def _write_part(part: Path, content: bytes, path: Path) -> bool:
