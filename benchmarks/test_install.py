@@ -50,7 +50,7 @@ def test_wheel(report, benchmark, tmp_path):
     )
 
     def build():
-        # Without isolation: the build requirements are there with the test extra, and nothing is downloaded.
+        # Without isolation: the build requirements come with the extras, and nothing is downloaded.
         subprocess.run(
             [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), "."],
             cwd=source,
